@@ -1,1 +1,17 @@
-//! To be written.
+//! What CLIP needs around its two towers, shared by the encoder, the extension and the trainer:
+//! the model directory, the tokeniser, preprocessing, and the encoder's wire protocol.
+//!
+//! In the order data flows: [`model`] says what a model wants; `decode` turns image bytes into
+//! pixels and `preprocess` the pixels into the image tower's input; `tokenize` turns a text into
+//! token ids. With no feature switched on only the light parts are built, which is what the
+//! extension links; `image` and `text` add the rest.
+
+#[cfg(feature = "image")]
+pub mod decode;
+pub mod model;
+mod model_check;
+#[cfg(feature = "image")]
+pub mod preprocess;
+pub mod protocol;
+#[cfg(feature = "text")]
+pub mod tokenize;
