@@ -1,0 +1,5 @@
+//! AArch64: NEON is part of the architecture, but is asked for all the same.
+
+mod neon;
+
+pub use neon::Neon;

@@ -1,0 +1,7 @@
+//! One folder an architecture, one file a variant.
+
+#[cfg(target_arch = "aarch64")]
+pub mod aarch64;
+pub mod scalar;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;

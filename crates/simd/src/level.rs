@@ -1,0 +1,112 @@
+//! Which variant this process uses: found once, by asking the CPU, and then a load and a branch
+//! that is always predicted. Its own file because it is the one place that knows all variants.
+
+use std::sync::OnceLock;
+
+use half::f16;
+
+#[cfg(target_arch = "aarch64")]
+use crate::arch::aarch64::Neon;
+use crate::arch::scalar::Scalar;
+#[cfg(target_arch = "x86_64")]
+use crate::arch::x86_64::{Avx2, Avx512};
+use crate::{CosineParts, Kernels};
+
+/// A variant, with the proof that this CPU can run it.
+#[derive(Debug, Clone, Copy)]
+pub enum Level {
+    /// Plain Rust.
+    Scalar(Scalar),
+    /// AVX2, FMA and F16C: 8 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// AVX-512F: 16 lanes.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    /// NEON: 4 lanes.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+}
+
+/// The best variant of this CPU.
+#[inline]
+pub fn level() -> Level {
+    static BEST: OnceLock<Level> = OnceLock::new();
+    *BEST.get_or_init(|| *Level::all().last().expect("scalar code runs everywhere"))
+}
+
+impl Level {
+    /// Every variant that this CPU can run, slowest first.
+    pub fn all() -> Vec<Level> {
+        #[allow(unused_mut, reason = "an architecture without variants adds none")]
+        let mut all = vec![Level::Scalar(Scalar)];
+        #[cfg(target_arch = "x86_64")]
+        {
+            all.extend(Avx2::new().map(Level::Avx2));
+            all.extend(Avx512::new().map(Level::Avx512));
+        }
+        #[cfg(target_arch = "aarch64")]
+        all.extend(Neon::new().map(Level::Neon));
+        all
+    }
+
+    /// The variant's name, for reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Level::Scalar(_) => "scalar",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512(_) => "avx512",
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon(_) => "neon",
+        }
+    }
+}
+
+/// Calls `$body` with `$kernels` bound to the variant itself.
+macro_rules! dispatch {
+    ($level:expr, $kernels:ident => $body:expr) => {
+        match $level {
+            Level::Scalar($kernels) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2($kernels) => $body,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512($kernels) => $body,
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon($kernels) => $body,
+        }
+    };
+}
+
+impl Kernels for Level {
+    #[inline]
+    fn dot(self, a: &[f16], b: &[f16]) -> f32 {
+        dispatch!(self, kernels => kernels.dot(a, b))
+    }
+
+    #[inline]
+    fn squared_l2(self, a: &[f16], b: &[f16]) -> f32 {
+        dispatch!(self, kernels => kernels.squared_l2(a, b))
+    }
+
+    #[inline]
+    fn cosine_parts(self, a: &[f16], b: &[f16]) -> CosineParts {
+        dispatch!(self, kernels => kernels.cosine_parts(a, b))
+    }
+
+    #[inline]
+    fn squared_norm(self, a: &[f16]) -> f32 {
+        dispatch!(self, kernels => kernels.squared_norm(a))
+    }
+
+    #[inline]
+    fn to_f32(self, from: &[f16], to: &mut [f32]) {
+        dispatch!(self, kernels => kernels.to_f32(from, to));
+    }
+
+    #[inline]
+    fn from_f32(self, from: &[f32], to: &mut [f16]) {
+        dispatch!(self, kernels => kernels.from_f32(from, to));
+    }
+}

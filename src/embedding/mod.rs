@@ -1,0 +1,16 @@
+//! The `embedding` type: a vector of fp16 numbers, stored in the bytes of pgvector's `halfvec`.
+//!
+//! [`value`] holds the in-memory form and its way through a `Datum`, [`error`] everything that
+//! can be wrong with one; the other files are the SQL functions by what they do. Their SQL
+//! declarations are in `sql/10_embedding.sql` and its neighbours.
+
+mod error;
+mod value;
+
+pub use error::EmbeddingError;
+pub use value::{Dims, Embedding};
+
+/// Chooses the distance kernels for this CPU, so that no statement has to.
+pub fn init() {
+    pgclip_simd::level();
+}
