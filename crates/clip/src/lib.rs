@@ -12,6 +12,9 @@ pub mod model;
 mod model_check;
 #[cfg(feature = "image")]
 pub mod preprocess;
+pub mod prompt;
 pub mod protocol;
+#[cfg(feature = "image")]
+mod resample;
 #[cfg(feature = "text")]
 pub mod tokenize;
