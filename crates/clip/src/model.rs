@@ -75,6 +75,9 @@ pub struct ImageConfig {
     pub std: [f32; 3],
     pub resize: ResizeMode,
     pub interpolation: Interpolation,
+    /// Whether an image is turned as its EXIF orientation says. open_clip ignores it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exif_orientation: bool,
 }
 
 /// How an image that is no square becomes one.

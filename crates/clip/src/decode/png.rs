@@ -1,0 +1,93 @@
+//! PNG, by the png crate itself: `image` expands palettes and transparency, which Pillow does not
+//! before the resize.
+
+use std::io::{Cursor, ErrorKind};
+
+use png::{BitDepth, ColorType, Decoder, DecodingError, Limits as PngLimits};
+
+use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient};
+
+pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    let failed = |error| error_of(error, bytes);
+    let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
+    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), PngLimits { bytes: memory });
+    let header = decoder.read_header_info().map_err(failed)?;
+    let (width, height) = (header.width, header.height);
+    let (colours, depth) = (header.color_type, header.bit_depth);
+    let stored = colours.samples() as u64 * if depth == BitDepth::Sixteen { 2 } else { 1 };
+    limits.check(width.into(), height.into(), stored)?;
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    let mut reader = decoder.read_info().map_err(failed)?;
+    let length =
+        reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded).map_err(failed)?;
+    let mut data = buffer(length)?;
+    let frame = reader.next_frame(&mut data).map_err(failed)?;
+    if (frame.width, frame.height) != (width, height) {
+        let message = format!("its first frame has {} × {} pixels", frame.width, frame.height);
+        return Err(DecodeError::Corrupt { format: Format::Png, message });
+    }
+    let row = width as usize * colours.samples();
+    let mode = match colours {
+        // Pillow's mode "1": as a palette it is resized without interpolation.
+        ColorType::Grayscale if depth == BitDepth::One => Mode::Palette,
+        ColorType::Grayscale => Mode::L,
+        ColorType::GrayscaleAlpha => Mode::La,
+        ColorType::Rgb => Mode::Rgb,
+        ColorType::Rgba => Mode::Rgba,
+        ColorType::Indexed => Mode::Palette,
+    };
+    let pixels = match depth {
+        BitDepth::Eight => data,
+        // The high byte, as Pillow has it for colours. For grey, Pillow keeps 16 bits and then
+        // cuts off at 255, so that nearly all of such an image is white: not imitated.
+        BitDepth::Sixteen => data.chunks_exact(2).map(|sample| sample[0]).collect(),
+        packed => unpack(&data, row, frame.line_size, packed as usize, mode == Mode::L),
+    };
+    let palette = match (mode, colours) {
+        (Mode::Palette, ColorType::Indexed) => {
+            let stored = reader.info().palette.as_deref().unwrap_or_default();
+            let mut palette = vec![[0; 3]; 256];
+            for (entry, colour) in palette.iter_mut().zip(stored.chunks_exact(3)) {
+                entry.copy_from_slice(colour);
+            }
+            palette
+        }
+        (Mode::Palette, _) => [[0; 3], [255; 3]].into_iter().cycle().take(256).collect(),
+        _ => Vec::new(),
+    };
+    let image = Decoded { width, height, mode, pixels, palette };
+    Ok(if limits.exif_orientation {
+        orient::apply_exif(image, reader.info().exif_metadata.as_deref())
+    } else {
+        image
+    })
+}
+
+/// Samples of 1, 2 or 4 bits to bytes, grey ones stretched to 0…255.
+fn unpack(data: &[u8], row: usize, line: usize, bits: usize, stretch: bool) -> Vec<u8> {
+    let most = (1u16 << bits) - 1;
+    let factor = if stretch { 255 / most } else { 1 };
+    let mut out = Vec::with_capacity(row * data.len().div_ceil(line.max(1)));
+    for line in data.chunks_exact(line) {
+        out.extend((0..row).map(|sample| {
+            let at = sample * bits;
+            let value = u16::from(line[at / 8]) >> (8 - bits - at % 8) & most;
+            (value * factor) as u8
+        }));
+    }
+    out
+}
+
+fn error_of(error: DecodingError, bytes: &[u8]) -> DecodeError {
+    let message = error.to_string();
+    match error {
+        DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated { format: Format::Png, bytes: bytes.len(), message }
+        }
+        DecodingError::LimitsExceeded => {
+            DecodeError::TooLarge { what: "a PNG's buffers".into(), limit: "the memory".into() }
+        }
+        _ => DecodeError::Corrupt { format: Format::Png, message },
+    }
+}
