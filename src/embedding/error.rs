@@ -42,7 +42,7 @@ pub enum EmbeddingError {
 }
 
 impl EmbeddingError {
-    fn code(&self) -> Code {
+    pub fn code(&self) -> Code {
         match self {
             Self::Syntax { .. } => Code::ERRCODE_INVALID_TEXT_REPRESENTATION,
             Self::OutOfRange { .. } => Code::ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
@@ -61,14 +61,14 @@ impl EmbeddingError {
         }
     }
 
-    fn detail(&self) -> Option<String> {
+    pub fn detail(&self) -> Option<String> {
         match self {
             Self::Syntax { detail, .. } => Some(detail.clone()),
             _ => None,
         }
     }
 
-    fn hint(&self) -> Option<String> {
+    pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Syntax { .. } => "Write an embedding as \"[0.1,0.2,0.3]\".".into(),
             Self::NotFinite { .. } => "Every element must be a finite number.".into(),

@@ -2,10 +2,19 @@
 //!
 //! [`value`] holds the in-memory form and its way through a `Datum`, [`error`] everything that
 //! can be wrong with one; the other files are the SQL functions by what they do. Their SQL
-//! declarations are in `sql/10_embedding.sql` and its neighbours.
+//! declarations are in `sql/10_embedding.sql` and the files of that ten.
 
+mod aggregates;
+mod casts;
+mod compare;
+mod distance;
 mod error;
+mod io;
+mod ops;
+mod soft;
+mod text;
 mod value;
+mod vector;
 
 pub use error::EmbeddingError;
 pub use value::{Dims, Embedding};

@@ -82,7 +82,7 @@ pub struct Embedding {
 impl Embedding {
     /// Allocates `dims` zeros in the current memory context and lets `fill` set them.
     ///
-    /// `fill` must leave finite numbers only; [`Embedding::from_f16_slice`] checks.
+    /// `fill` must leave finite numbers only, or the caller must call [`Embedding::check_finite`].
     pub fn build(dims: Dims, fill: impl FnOnce(&mut [f16])) -> Self {
         // SAFETY: palloc0 returns MAXALIGNed memory of this size or raises an error.
         let header = unsafe { pg_sys::palloc0(dims.bytes()) }.cast::<Header>();
@@ -99,22 +99,46 @@ impl Embedding {
 
     /// Copies `values`. Errors: no element, more than [`Dims::MAX`], a NaN or an infinity.
     pub fn from_f16_slice(values: &[f16]) -> Result<Self, EmbeddingError> {
-        let dims = Dims::new(values.len())?;
-        if let Some(at) = pgclip_simd::first_non_finite(values) {
-            let value = values[at].to_f64();
-            return Err(EmbeddingError::NotFinite { value, position: at + 1 });
-        }
-        Ok(Self::build(dims, |out| out.copy_from_slice(values)))
+        let value = Self::build(Dims::new(values.len())?, |out| out.copy_from_slice(values));
+        value.check_finite()?;
+        Ok(value)
     }
 
     /// Rounds `values` to fp16, ties to even. Errors as [`Embedding::from_f16_slice`], and a
     /// finite number that fp16 cannot hold.
     pub fn from_f32_slice(values: &[f32]) -> Result<Self, EmbeddingError> {
+        Self::from_f32_or(values, |at| overflow(values[at].into(), at))
+    }
+
+    /// Rounds `values` to fp16 by way of single precision. Errors as
+    /// [`Embedding::from_f32_slice`].
+    pub fn from_f64_slice(values: &[f64]) -> Result<Self, EmbeddingError> {
+        let single: Vec<f32> = values.iter().map(|&x| x as f32).collect();
+        Self::from_f32_or(&single, |at| overflow(values[at], at))
+    }
+
+    /// [`Embedding::from_f32_slice`] with the caller's own error for the element at an index that
+    /// does not become a finite fp16 number.
+    pub fn from_f32_or(
+        values: &[f32],
+        error: impl FnOnce(usize) -> EmbeddingError,
+    ) -> Result<Self, EmbeddingError> {
         let dims = Dims::new(values.len())?;
         let value = Self::build(dims, |out| pgclip_simd::from_f32(values, out));
         match pgclip_simd::first_non_finite(value.as_slice()) {
             None => Ok(value),
-            Some(at) => Err(overflow(f64::from(values[at]), at)),
+            Some(at) => Err(error(at)),
+        }
+    }
+
+    /// Refuses NaN and infinity.
+    pub fn check_finite(&self) -> Result<(), EmbeddingError> {
+        match pgclip_simd::first_non_finite(self.as_slice()) {
+            None => Ok(()),
+            Some(at) => {
+                let value = self.as_slice()[at].to_f64();
+                Err(EmbeddingError::NotFinite { value, position: at + 1 })
+            }
         }
     }
 
@@ -176,7 +200,8 @@ impl Embedding {
 pub fn overflow(value: f64, at: usize) -> EmbeddingError {
     let position = at + 1;
     if value.is_finite() {
-        EmbeddingError::OutOfRange { value: value.to_string(), position }
+        let value = if value.abs() < 1e9 { value.to_string() } else { format!("{value:e}") };
+        EmbeddingError::OutOfRange { value, position }
     } else {
         EmbeddingError::NotFinite { value, position }
     }
