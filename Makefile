@@ -128,7 +128,7 @@ install -d "$$bin" "$$lib/pgclip" "$$share/extension" "$$share/pgclip/models"; \
 install -C -m 755 $(BUILT)/release/libpgclip.so "$$lib/pgclip.so"; \
 install -C -m 755 target/release/pgclip-encoder "$$bin/pgclip-encoder"; \
 install -C -m 755 "$(ONNXRUNTIME)" "$$lib/pgclip/libonnxruntime.so"; \
-install -C -m 644 pgclip.control $(BUILT)/pgclip--$(VERSION).sql $(wildcard sql/pgclip--*.sql) "$$share/extension"; \
+install -C -m 644 $(wildcard *.control) $(BUILT)/pgclip--$(VERSION).sql $(wildcard sql/pgclip*--*.sql) "$$share/extension"; \
 for model in $(wildcard models/*/); do \
   install -d "$$share/pgclip/$$model"; \
   install -C -m 644 "$$model"* "$$share/pgclip/$$model"; \

@@ -80,7 +80,7 @@ impl EmbeddingError {
                 format!("An embedding has 1 to {} elements.", Dims::MAX)
             }
             Self::UnexpectedDimensions { .. } => {
-                "The number of elements must be that of the column's type, embedding(d).".into()
+                "The number of elements must be that of the declared type.".into()
             }
             Self::DifferentDimensions { .. } => {
                 "Embeddings of different models cannot be compared or combined.".into()
