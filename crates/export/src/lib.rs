@@ -1,1 +1,26 @@
-//! To be written.
+//! CLIP weights to a model directory: safetensors in, ONNX out, with no torch.
+//!
+//! In the order data flows: a `checkpoint` maps the files and knows how they name things, a
+//! `config` says what the architecture is, `weights` holds the one to the other. `vision` and
+//! `text` build the two towers as graphs, of the blocks in `block`; `onnx` writes a graph with the
+//! messages in `proto`, and [`export()`] puts the directory together. Used by
+//! `pgclip-encoder convert` and by the trainer.
+
+mod block;
+mod checkpoint;
+mod config;
+mod error;
+mod export;
+mod graph;
+mod naming;
+mod onnx;
+mod proto;
+mod tensor;
+mod text;
+mod vision;
+mod weights;
+
+pub use config::{Activation, Architecture, Preprocessing, Tower};
+pub use error::ExportError;
+pub use export::{Options, Summary, export};
+pub use graph::Precision;
