@@ -10,8 +10,14 @@ mod caption;
 mod dice;
 mod draw;
 mod phrasing;
+mod query;
 mod scene;
+pub mod set;
+mod vocabulary;
 
 pub use attributes::*;
 pub use phrasing::SURVEILLANCE_SUFFIX;
+pub use query::{PedestrianQuery, Query, VehicleQuery};
 pub use scene::{Domain, Naming, Scene, SceneOptions, Subject};
+pub use set::{Manifest, SetError, image_name, scene_at, scene_seed, write_set};
+pub use vocabulary::{split, vocabulary};

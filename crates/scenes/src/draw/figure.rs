@@ -53,7 +53,7 @@ impl Proportions {
             } else {
                 0.108
             },
-            arm: if female { 0.042 } else { 0.05 },
+            arm: if female { 0.036 } else { 0.042 },
             leg: if female { 0.056 } else { 0.062 },
         }
     }

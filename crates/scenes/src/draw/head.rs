@@ -5,19 +5,30 @@ use super::figure::Figure;
 use super::person::Look;
 use crate::attributes::{Facing, Gender, Pedestrian};
 
+/// Long hair behind neck and shoulders, to be drawn before the torso.
+pub(crate) fn long_hair(figure: &mut Figure, person: &Pedestrian, look: &Look) {
+    if person.gender == Gender::Male || person.facing == Facing::Back {
+        return;
+    }
+    let [ry, rx] = look.body.head;
+    let back = if person.facing == Facing::Side { -rx * 0.45 } else { 0.0 };
+    figure.oval([back, 1.0 - ry * 1.35], rx * 1.25, ry * 1.5, look.hair);
+}
+
 pub(crate) fn draw(figure: &mut Figure, person: &Pedestrian, look: &Look) {
     let [ry, rx] = look.body.head;
     let y = 1.0 - ry;
     let female = person.gender == Gender::Female;
     let hair = look.hair;
-    // Long hair falls behind the face.
-    if female && person.facing != Facing::Back {
-        let back = if person.facing == Facing::Side { -rx * 0.45 } else { 0.0 };
-        figure.oval([back, y - ry * 0.35], rx * 1.22, ry * 1.5, hair);
-    }
     match person.facing {
         Facing::Front => {
             figure.oval([0.0, y], rx, ry, look.skin);
+            if female {
+                for x in [-1.0, 1.0] {
+                    let (top, end) = ([x * rx * 0.95, y + ry * 0.3], [x * rx * 1.05, y - ry * 1.4]);
+                    figure.limb(top, end, rx * 0.22, rx * 0.24, hair);
+                }
+            }
             fringe(figure, rx, ry, y, hair);
             for x in [-0.38, 0.38] {
                 figure.oval([x * rx, y - ry * 0.02], rx * 0.12, ry * 0.1, Ink::grey(25));
@@ -40,12 +51,11 @@ pub(crate) fn draw(figure: &mut Figure, person: &Pedestrian, look: &Look) {
             figure.oval([-rx * 0.1, y - ry * 0.12], rx * 0.14, ry * 0.18, look.skin.lit(0.8));
         }
         Facing::Back => {
-            figure.oval([0.0, y], rx, ry, hair);
+            figure.oval([0.0, y], rx, ry, look.skin.lit(0.9));
+            figure.oval([0.0, y + ry * 0.16], rx * 1.03, ry * 0.86, hair);
             if female {
                 figure.oval([0.0, y - ry * 0.7], rx * 1.1, ry * 1.25, hair);
                 figure.rect(-rx * 0.04, rx * 0.04, y - ry * 1.6, y, hair.lit(0.7));
-            } else {
-                figure.oval([0.0, y - ry * 0.72], rx * 0.62, ry * 0.3, look.skin.lit(0.88));
             }
         }
     }
@@ -85,8 +95,8 @@ fn glasses(figure: &mut Figure, facing: Facing, rx: f32, ry: f32, y: f32) {
         }
         Facing::Side => {
             figure.rect(-rx * 0.3, rx * 0.7, y, y + ry * 0.12, rim);
-            figure.oval([rx * 0.66, y - ry * 0.02], rx * 0.36, ry * 0.3, rim);
-            figure.oval([rx * 0.68, y - ry * 0.02], rx * 0.2, ry * 0.17, lens);
+            figure.oval([rx * 0.58, y - ry * 0.02], rx * 0.34, ry * 0.29, rim);
+            figure.oval([rx * 0.6, y - ry * 0.02], rx * 0.2, ry * 0.16, lens);
         }
         Facing::Back => {}
     }

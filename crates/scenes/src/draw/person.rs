@@ -80,6 +80,7 @@ pub(crate) fn draw(figure: &mut Figure, person: &Pedestrian, look: &Look) {
         arm(figure, person, look, -0.12, 1.0);
     }
     legs(figure, person, look);
+    head::long_hair(figure, person, look);
     clothes::torso(figure, person, look);
     if person.long_coat {
         clothes::long_coat(figure, person, look);
@@ -155,7 +156,7 @@ fn arm(figure: &mut Figure, person: &Pedestrian, look: &Look, reach: f32, which:
     let shoulder = if side {
         [0.0, b.shoulder - 0.045]
     } else {
-        [which * (b.shoulder_width - 0.012), b.shoulder - 0.04]
+        [which * (b.shoulder_width - b.arm * 0.7), b.shoulder - b.arm]
     };
     let (elbow, hand): (Point, Point) = if side && holds {
         ([0.035, 0.63], [0.17, 0.62])

@@ -14,7 +14,7 @@ pub(crate) struct Stage<'a> {
 
 impl Stage<'_> {
     pub fn shade(&self, normal: Point3) -> f32 {
-        0.66 + 0.42 * dot(normal, self.light).max(0.0)
+        0.78 + 0.28 * dot(normal, self.light).max(0.0)
     }
 
     /// Fills a flat polygon in space, whichever side is seen.

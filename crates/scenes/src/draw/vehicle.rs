@@ -65,13 +65,19 @@ fn shadow(stage: &mut Stage, model: &Model) {
     }
 }
 
+/// The tyres' treads and inner sides, of which the body leaves the lower part visible.
 fn inner_wheels(stage: &mut Stage, model: &Model) {
+    let r = model.wheel_radius;
     for side in [1.0, -1.0] {
+        let (outer, inner) = (side * model.width / 2.0, side * (model.width / 2.0 - 0.26));
         for &x in &model.wheels {
-            for inset in [0.3, 0.2, 0.1] {
-                let y = side * (model.width / 2.0 - inset);
-                disc(stage, x, y, model.wheel_radius, model.wheel_radius, TYRE);
+            for dx in [-0.7 * r, 0.0, 0.7 * r] {
+                let (low, high) = (r * if dx == 0.0 { 0.0 } else { 0.29 }, 2.0 * r);
+                let x = x + dx;
+                let tread = [[x, outer, low], [x, inner, low], [x, inner, high], [x, outer, high]];
+                stage.fill(&tread, TYRE);
             }
+            disc(stage, x, inner, r, r, TYRE);
         }
     }
 }
