@@ -1,9 +1,14 @@
 //! Text-to-image retrieval inside PostgreSQL.
 //!
 //! This package is the only code that sees pgrx. Its modules, in the order data flows through
-//! them: the [`embedding`] type.
+//! them: the [`embedding`] type, [`encode`] with the encoder process, [`ingest`] by triggers,
+//! [`search`]. [`settings`] and [`extension`] are what they all need.
 
 mod embedding;
+mod encode;
+mod extension;
+mod search;
+mod settings;
 
 pgrx::pg_module_magic!();
 
@@ -11,4 +16,6 @@ pgrx::pg_module_magic!();
 #[pgrx::pg_guard]
 extern "C-unwind" fn _PG_init() {
     embedding::init();
+    settings::init();
+    encode::init();
 }

@@ -1,0 +1,52 @@
+-- Models: the registered ones and the functions that change them. The table is the extension
+-- owner's alone, since it names directories on the server; clip_models shows what is public.
+
+CREATE TABLE clip_model (
+    name text PRIMARY KEY,
+    directory text NOT NULL,
+    dimensions integer NOT NULL,
+    logit_scale real NOT NULL,
+    architecture text NOT NULL,
+    precision text NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    builtin boolean NOT NULL
+);
+COMMENT ON TABLE clip_model IS
+    'registered models; changed by clip_register_model and clip_drop_model, shown by clip_models';
+REVOKE ALL ON clip_model FROM PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_model', 'WHERE NOT builtin');
+
+CREATE FUNCTION clip_register_model(name text, directory text) RETURNS void
+    AS 'MODULE_PATHNAME', 'clip_register_model_wrapper'
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_register_model(text, text) IS
+    'checks the model in a directory on the server and registers it under a name';
+
+CREATE FUNCTION clip_drop_model(name text) RETURNS void
+    AS 'MODULE_PATHNAME', 'clip_drop_model_wrapper' LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_drop_model(text) IS 'forgets a registered model that no column is bound to';
+
+CREATE FUNCTION clip_register_builtin() RETURNS void
+    AS 'MODULE_PATHNAME', 'clip_register_builtin_wrapper'
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_register_builtin() IS
+    'registers the built-in model as it is installed; part of installing and updating the extension';
+REVOKE ALL ON FUNCTION clip_register_builtin() FROM PUBLIC;
+SELECT @extschema@.clip_register_builtin();
+
+CREATE VIEW clip_models AS
+    SELECT m.name,
+           m.dimensions,
+           m.architecture,
+           m.precision,
+           m.logit_scale,
+           pg_catalog.encode(m.digest, 'hex') AS digest,
+           CASE WHEN pg_catalog.pg_has_role('pg_read_server_files', 'USAGE')
+                THEN m.directory END AS directory,
+           m.builtin,
+           m.name = coalesce(nullif(pg_catalog.current_setting('pgclip.model', true), ''),
+                             'pgclip-traffic-tiny') AS is_default
+    FROM clip_model AS m;
+COMMENT ON VIEW clip_models IS
+    'registered models; directories are shown to roles that may read files of the server';
+GRANT SELECT ON clip_models TO PUBLIC;

@@ -1,0 +1,291 @@
+//! The backend's connection to the encoder: opened at first use, kept for the session. Requests
+//! may be many at once; each is a [`Ticket`], and a ticket dropped before its answer is there (by
+//! an error, a cancel request, the end of the transaction) makes the encoder drop the work.
+//!
+//! When the encoder dies, unanswered requests are sent once more to the next one, since it may
+//! have died of something else; a request that sees a second death fails.
+
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use pgclip_clip::protocol::{FrameReader, Request, Response, VERSION, encode_frame};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+
+use super::failure::Failure;
+use super::{place, socket, supervisor};
+
+/// How long a statement waits for the encoder to start.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Pause between two attempts to connect.
+const RETRY: Duration = Duration::from_millis(20);
+/// Deaths of the encoder that a request survives.
+const MAX_DEATHS: u8 = 1;
+/// Bytes read at once.
+const CHUNK: usize = 64 * 1024;
+
+thread_local! {
+    static CLIENT: RefCell<Client> = RefCell::default();
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+pub struct Ticket(u64);
+
+#[derive(Default)]
+struct Client {
+    link: Option<Link>,
+    last_id: u64,
+    pending: HashMap<u64, Pending>,
+}
+
+/// A request, kept until its answer is here.
+struct Pending {
+    frame: Rc<Vec<u8>>,
+    answer: Option<Response>,
+    deaths: u8,
+}
+
+struct Link {
+    stream: UnixStream,
+    reader: FrameReader,
+    /// Frames to be written; of the first, `written` bytes are.
+    outgoing: VecDeque<(u64, Rc<Vec<u8>>)>,
+    written: usize,
+}
+
+/// Sends a request without waiting for more than a connection.
+pub fn send(request: impl FnOnce(u64) -> Request) -> Result<Ticket, Failure> {
+    let id = CLIENT.with_borrow_mut(|client| {
+        client.last_id += 1;
+        client.last_id
+    });
+    let frame = encode_frame(&request(id)).map_err(|error| {
+        Failure::new(Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED, "the request is too large")
+            .detail(error.to_string())
+    })?;
+    // From here on the ticket takes the request back when an error is raised.
+    let ticket = Ticket(id);
+    CLIENT.with_borrow_mut(|client| {
+        client.drop_dead_link();
+        let frame = Rc::new(frame);
+        client.pending.insert(id, Pending { frame: Rc::clone(&frame), answer: None, deaths: 0 });
+        match &mut client.link {
+            Some(link) => link.outgoing.push_back((id, frame)),
+            None => client.connect()?,
+        }
+        client.exchange()
+    })?;
+    Ok(ticket)
+}
+
+impl Ticket {
+    /// Waits for the answer. The encoder's refusal of the whole request is an error.
+    pub fn wait(self) -> Result<Response, Failure> {
+        CLIENT.with_borrow_mut(|client| {
+            loop {
+                let pending = client.pending.get_mut(&self.0).expect("a ticket's request is kept");
+                if let Some(answer) = pending.answer.take() {
+                    return match answer {
+                        Response::Failed { kind, message, hint, .. } => {
+                            Err(Failure::from_encoder(kind, message, hint))
+                        }
+                        answer => Ok(answer),
+                    };
+                }
+                match &client.link {
+                    Some(link) => socket::wait(&link.stream, !link.outgoing.is_empty()),
+                    None => client.connect()?,
+                }
+                client.exchange()?;
+            }
+        })
+    }
+
+    /// Moves bytes without waiting; tells whether the answer is there.
+    pub fn is_ready(&self) -> Result<bool, Failure> {
+        CLIENT.with_borrow_mut(|client| {
+            client.exchange()?;
+            Ok(client.pending.get(&self.0).is_some_and(|pending| pending.answer.is_some()))
+        })
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        CLIENT.with_borrow_mut(|client| client.forget(self.0));
+    }
+}
+
+impl Client {
+    /// Takes an unanswered request back.
+    fn forget(&mut self, id: u64) {
+        let Some(pending) = self.pending.remove(&id) else { return };
+        if pending.answer.is_some() {
+            return;
+        }
+        let Some(link) = &mut self.link else { return };
+        match link.outgoing.iter().position(|(other, _)| *other == id) {
+            // Half a frame cannot be taken back, so the connection is closed.
+            Some(0) if link.written > 0 => self.link = None,
+            Some(at) => {
+                link.outgoing.remove(at);
+            }
+            None => {
+                if let Ok(frame) = encode_frame(&Request::Cancel { id }) {
+                    link.outgoing.push_back((0, Rc::new(frame)));
+                }
+                if link.write().is_err() {
+                    self.link = None;
+                }
+            }
+        }
+    }
+
+    /// Notices the end of an encoder that died while nothing was asked of it.
+    fn drop_dead_link(&mut self) {
+        if self.pending.is_empty() && self.link.as_mut().is_some_and(|link| link.read().is_err()) {
+            self.link = None;
+        }
+    }
+
+    /// Opens a connection, starting the encoder where needed, and sends all that is unanswered.
+    fn connect(&mut self) -> Result<(), Failure> {
+        let stream = open()?;
+        let hello =
+            encode_frame(&Request::Hello { version: VERSION }).expect("a Hello is of a few bytes");
+        let mut outgoing = VecDeque::from([(0, Rc::new(hello))]);
+        let mut unanswered: Vec<_> =
+            self.pending.iter().filter(|(_, pending)| pending.answer.is_none()).collect();
+        unanswered.sort_by_key(|(id, _)| **id);
+        outgoing.extend(unanswered.iter().map(|(id, pending)| (**id, Rc::clone(&pending.frame))));
+        let reader = FrameReader::new();
+        self.link = Some(Link { stream, reader, outgoing, written: 0 });
+        Ok(())
+    }
+
+    /// Writes and reads what goes without waiting. A lost connection is no error as long as the
+    /// requests on it may be sent again.
+    fn exchange(&mut self) -> Result<(), Failure> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let moved = link.write().and_then(|()| link.read());
+        loop {
+            match link.reader.next_message() {
+                Ok(Some(Response::Hello { version: VERSION })) => {}
+                Ok(Some(Response::Hello { version })) => {
+                    self.link = None;
+                    return Err(Failure::new(
+                        Code::ERRCODE_SYSTEM_ERROR,
+                        format!("the encoder speaks version {version}, not {VERSION}"),
+                    )
+                    .hint("Restart the server after an update of pgclip."));
+                }
+                Ok(Some(Response::Failed { id: 0, kind, message, hint })) => {
+                    self.link = None;
+                    return Err(Failure::from_encoder(kind, message, hint));
+                }
+                Ok(Some(answer)) => {
+                    // An answer to a request that was cancelled meanwhile is of no use.
+                    if let Some(pending) = self.pending.get_mut(&answer.id()) {
+                        pending.answer = Some(answer);
+                        pending.frame = Rc::default();
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.link = None;
+                    return Err(Failure::new(
+                        Code::ERRCODE_PROTOCOL_VIOLATION,
+                        "the encoder's answer cannot be read",
+                    )
+                    .detail(error.to_string()));
+                }
+            }
+        }
+        if let Err(error) = moved {
+            self.lost(&error)?;
+        }
+        Ok(())
+    }
+
+    /// Counts a death of the encoder against every unanswered request.
+    fn lost(&mut self, error: &io::Error) -> Result<(), Failure> {
+        self.link = None;
+        let mut spent = false;
+        for pending in self.pending.values_mut().filter(|pending| pending.answer.is_none()) {
+            pending.deaths += 1;
+            spent |= pending.deaths > MAX_DEATHS;
+        }
+        if spent {
+            return Err(Failure::new(
+                Code::ERRCODE_SYSTEM_ERROR,
+                "the encoder process ended twice while it worked on this statement",
+            )
+            .detail(error.to_string())
+            .hint("The server's log tells how it ended."));
+        }
+        Ok(())
+    }
+}
+
+impl Link {
+    fn write(&mut self) -> io::Result<()> {
+        while let Some((_, frame)) = self.outgoing.front() {
+            match socket::write(&self.stream, &frame[self.written..])? {
+                0 => break,
+                count => self.written += count,
+            }
+            if self.written == frame.len() {
+                self.outgoing.pop_front();
+                self.written = 0;
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        let mut chunk = [0; CHUNK];
+        loop {
+            match socket::read(&self.stream, &mut chunk)? {
+                0 => return Ok(()),
+                count => self.reader.push(&chunk[..count]),
+            }
+        }
+    }
+}
+
+/// Connects, and has the encoder started where there is none.
+fn open() -> Result<UnixStream, Failure> {
+    let begun = Instant::now();
+    let mut asked = false;
+    loop {
+        let error = match socket::connect() {
+            Ok(stream) => return Ok(stream),
+            Err(error) => error,
+        };
+        let running = supervisor::is_running();
+        if running && let Ok(reason) = std::fs::read_to_string(place::FAILURE) {
+            return Err(unavailable(&reason));
+        }
+        if !running && !asked && !super::is_preloaded() {
+            asked = true;
+            if !supervisor::start() {
+                return Err(unavailable("there is no free slot for a background worker")
+                    .hint("Raise \"max_worker_processes\", or preload pgclip."));
+            }
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(unavailable(&error.to_string()));
+        }
+        socket::pause(RETRY);
+    }
+}
+
+fn unavailable(reason: &str) -> Failure {
+    Failure::new(Code::ERRCODE_SYSTEM_ERROR, "the encoder process is not available")
+        .detail(format!("{}.", reason.trim_end_matches('.')))
+        .hint("See the server's log, \"pgclip.encoder_path\" and \"pgclip.onnxruntime_path\".")
+}

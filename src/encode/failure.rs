@@ -1,0 +1,109 @@
+//! What can go wrong between a statement and the encoder: each kind's SQLSTATE and hint. In one
+//! file, so that the same mistake gets the same error from every function.
+
+use pgclip_clip::protocol::{ErrorKind, MAX_TEXT_BYTES};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+
+/// Why there is no embedding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub code: Code,
+    pub message: String,
+    pub detail: Option<String>,
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), detail: None, hint: None }
+    }
+
+    pub fn detail(self, detail: impl Into<String>) -> Self {
+        Self { detail: Some(detail.into()), ..self }
+    }
+
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// What the encoder said. Its hint, where it has one, is closer to the case than ours.
+    pub fn from_encoder(kind: ErrorKind, message: String, hint: String) -> Self {
+        let failure = Self::new(code(kind), message);
+        match hint.is_empty() {
+            false => failure.hint(hint),
+            true => match own_hint(kind) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            },
+        }
+    }
+
+    /// Raises the error of the current statement.
+    pub fn raise(self) -> ! {
+        ErrorReport::from(self).report(pgrx::PgLogLevel::ERROR);
+        unreachable!("an ERROR does not return")
+    }
+}
+
+/// What a SQL function returns as its error: pgrx raises it with code, detail and hint.
+impl From<Failure> for ErrorReport {
+    #[track_caller]
+    fn from(failure: Failure) -> Self {
+        let mut report = ErrorReport::new(failure.code, failure.message, "pgclip");
+        if let Some(detail) = failure.detail {
+            report = report.set_detail(detail);
+        }
+        if let Some(hint) = failure.hint {
+            report = report.set_hint(hint);
+        }
+        report
+    }
+}
+
+fn code(kind: ErrorKind) -> Code {
+    match kind {
+        ErrorKind::BadImage => Code::ERRCODE_INVALID_BINARY_REPRESENTATION,
+        ErrorKind::ImageTooLarge | ErrorKind::TextTooLong => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+        ErrorKind::Overloaded => Code::ERRCODE_INSUFFICIENT_RESOURCES,
+        ErrorKind::ModelNotFound => Code::ERRCODE_UNDEFINED_FILE,
+        ErrorKind::ModelDigestMismatch => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        ErrorKind::ModelInvalid => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        ErrorKind::RuntimeMissing | ErrorKind::DeviceMissing | ErrorKind::VersionMismatch => {
+            Code::ERRCODE_SYSTEM_ERROR
+        }
+        ErrorKind::BadRequest | ErrorKind::Internal => Code::ERRCODE_INTERNAL_ERROR,
+    }
+}
+
+fn own_hint(kind: ErrorKind) -> Option<String> {
+    Some(match kind {
+        ErrorKind::BadImage => {
+            "The value must be the whole of a JPEG, PNG, WebP, BMP, TIFF or GIF file.".into()
+        }
+        ErrorKind::ImageTooLarge => {
+            "Store the image smaller, or raise \"pgclip.max_megapixels\".".into()
+        }
+        ErrorKind::TextTooLong => {
+            format!("A text has at most {MAX_TEXT_BYTES} bytes; models read its beginning only.")
+        }
+        ErrorKind::Overloaded => {
+            "Try again later, or raise \"pgclip.max_queue\" and \"pgclip.max_request_memory\"."
+                .into()
+        }
+        ErrorKind::ModelNotFound | ErrorKind::ModelInvalid => {
+            "Check the directory with \"pgclip-encoder check\".".into()
+        }
+        ErrorKind::ModelDigestMismatch => {
+            "The files have changed since the model was registered; register them under a new name."
+                .into()
+        }
+        ErrorKind::RuntimeMissing => "Set \"pgclip.onnxruntime_path\".".into(),
+        ErrorKind::DeviceMissing => "Set \"pgclip.device\" to auto or cpu.".into(),
+        ErrorKind::VersionMismatch => {
+            "Restart the server after an update, so that it and the encoder are of one version."
+                .into()
+        }
+        ErrorKind::BadRequest | ErrorKind::Internal => "The server's log may tell more.".into(),
+    })
+}

@@ -1,0 +1,228 @@
+//! `encode_image(s)`, `encode_text(s)`, `clip_query` and `clip_status`: the SQL functions that ask
+//! the encoder. Each keeps what it knows about its model for as long as the statement's call site
+//! lives; `clip_query` keeps its last result too, because STABLE alone caches nothing.
+
+use pgclip_clip::protocol::Status;
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{Array, PgMemoryContexts, name, pg_extern, pg_sys};
+
+use super::failure::Failure;
+use super::models::{self, Model};
+use super::requests;
+use crate::embedding::Embedding;
+use crate::extension::Extension;
+use crate::search::prompt;
+
+/// What a call site keeps between its calls.
+#[derive(Default)]
+struct Site {
+    /// The model last asked for, by the name given.
+    model: Option<(Option<String>, Model)>,
+    /// The last query and its embedding.
+    query: Option<(Query, Vec<half::f16>)>,
+}
+
+/// All that the embedding of a query depends on, beside the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Query {
+    text: String,
+    digest: [u8; 32],
+    domain: Option<String>,
+    enhance: bool,
+}
+
+/// The state of the call site, made at its first call.
+///
+/// # Safety
+/// `fcinfo` must be the call's own, and the function's `fn_extra` nobody else's.
+unsafe fn site<'a>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut Site {
+    // SAFETY: the caller's promise; the state lives as long as the memory context that `flinfo`
+    // lives in, and is dropped with it.
+    unsafe {
+        let flinfo = (*fcinfo).flinfo;
+        if (*flinfo).fn_extra.is_null() {
+            let mut context = PgMemoryContexts::For((*flinfo).fn_mcxt);
+            (*flinfo).fn_extra = context.leak_and_drop_on_delete(Site::default()).cast();
+        }
+        &mut *(*flinfo).fn_extra.cast()
+    }
+}
+
+/// The model called `name`, looked up once a call site.
+fn model<'a>(
+    site: &'a mut Option<(Option<String>, Model)>,
+    fcinfo: pg_sys::FunctionCallInfo,
+    name: Option<&str>,
+) -> Result<&'a Model, Failure> {
+    if !site.as_ref().is_some_and(|(known, _)| known.as_deref() == name) {
+        let found = models::resolve(&Extension::of_call(fcinfo), name)?;
+        *site = Some((name.map(str::to_owned), found));
+    }
+    let (_, model) = site.as_ref().expect("it was set above");
+    Ok(model)
+}
+
+#[pg_extern(sql = false)]
+fn encode_image(
+    image: Option<&[u8]>,
+    model_name: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
+    let Some(image) = image else { return Ok(None) };
+    // SAFETY: our own call; nothing else of this function uses `fn_extra`.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    Ok(requests::images(model, std::iter::once(Some(image)))?.pop().flatten())
+}
+
+#[pg_extern(sql = false)]
+fn encode_images(
+    images: Option<Array<'_, &[u8]>>,
+    model_name: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Vec<Option<Embedding>>>, ErrorReport> {
+    let Some(images) = images else { return Ok(None) };
+    // SAFETY: as above.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    Ok(Some(requests::images(model, images.iter())?))
+}
+
+#[pg_extern(sql = false)]
+fn encode_text(
+    text: Option<&str>,
+    model_name: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
+    let Some(text) = text else { return Ok(None) };
+    // SAFETY: as above.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    Ok(requests::texts(model, &[text])?.pop())
+}
+
+#[pg_extern(sql = false)]
+fn encode_texts(
+    texts: Option<Array<'_, &str>>,
+    model_name: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Vec<Option<Embedding>>>, ErrorReport> {
+    let Some(texts) = texts else { return Ok(None) };
+    // SAFETY: as above.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    let given: Vec<&str> = texts.iter().flatten().collect();
+    let mut embeddings = requests::texts(model, &given)?.into_iter();
+    Ok(Some(texts.iter().map(|text| text.and_then(|_| embeddings.next())).collect()))
+}
+
+#[pg_extern(sql = false)]
+fn clip_query(
+    text: Option<&str>,
+    model_name: Option<&str>,
+    domain: Option<&str>,
+    enhance: Option<bool>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
+    let Some(text) = text else { return Ok(None) };
+    // SAFETY: as above.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    let query = Query {
+        text: text.to_owned(),
+        digest: model.reference.digest,
+        domain: domain.map(str::to_owned),
+        enhance: enhance.unwrap_or(true),
+    };
+    match &site.query {
+        Some((known, elements)) if *known == query => Ok(Some(requests::to_embedding(elements)?)),
+        _ => {
+            let extension = Extension::of_call(fcinfo);
+            let embedding = prompt::embed(&extension, model, text, domain, query.enhance)?;
+            site.query = Some((query, embedding.as_slice().to_vec()));
+            Ok(Some(embedding))
+        }
+    }
+}
+
+/// One row about the encoder process.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn clip_status() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(pid, i32),
+            name!(version, String),
+            name!(uptime_seconds, f64),
+            name!(device, String),
+            name!(runtime, String),
+            name!(models, Vec<String>),
+            name!(connections, i32),
+            name!(queued_images, i64),
+            name!(queued_texts, i64),
+            name!(images, i64),
+            name!(texts, i64),
+            name!(errors, i64),
+            name!(overloaded, i64),
+            name!(cancelled, i64),
+            name!(batches, i64),
+            name!(batch_fill, f64),
+            name!(cache_hits, i64),
+            name!(images_per_second, f64),
+            name!(latency_p50_ms, f64),
+            name!(latency_p99_ms, f64),
+        ),
+    >,
+    ErrorReport,
+> {
+    let Status {
+        pid,
+        version,
+        uptime_seconds,
+        device,
+        runtime_version,
+        runtime_error,
+        models,
+        connections,
+        queued_images,
+        queued_texts,
+        overloaded,
+        cancelled,
+        images,
+        texts,
+        item_errors,
+        image_batches,
+        text_batches,
+        image_batch_fill,
+        cache_hits,
+        images_per_second,
+        latency_p50_ms,
+        latency_p99_ms,
+        ..
+    } = requests::status()?;
+    let runtime = if runtime_error.is_empty() { runtime_version } else { runtime_error };
+    Ok(TableIterator::once((
+        pid as i32,
+        version,
+        uptime_seconds,
+        device,
+        runtime,
+        models.into_iter().map(|model| format!("{} on {}", model.name, model.device)).collect(),
+        connections as i32,
+        queued_images as i64,
+        queued_texts as i64,
+        images as i64,
+        texts as i64,
+        item_errors as i64,
+        overloaded as i64,
+        cancelled as i64,
+        (image_batches + text_batches) as i64,
+        image_batch_fill,
+        cache_hits as i64,
+        images_per_second,
+        latency_p50_ms,
+        latency_p99_ms,
+    )))
+}

@@ -1,0 +1,37 @@
+//! Everything between SQL and the encoder process: the worker that keeps it running, the
+//! connection to it, the models it may be asked for, and the functions that encode.
+//!
+//! [`supervisor`] runs the process, [`client`] talks to it, [`requests`] turns images and texts
+//! into requests and embeddings; [`models`] knows the registered models, [`registry`] changes
+//! them. ONNX Runtime is in none of these: it lives in the encoder alone.
+
+mod client;
+pub mod failure;
+mod functions;
+pub mod models;
+mod place;
+mod process;
+mod registry;
+pub mod requests;
+mod socket;
+mod supervisor;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use pgrx::pg_sys;
+
+/// Whether the server loaded the library at its start; backends inherit it.
+static PRELOADED: AtomicBool = AtomicBool::new(false);
+
+/// Registers the supervisor when the server is starting.
+pub fn init() {
+    // SAFETY: a flag of the server's only thread.
+    if unsafe { pg_sys::process_shared_preload_libraries_in_progress } {
+        PRELOADED.store(true, Ordering::Relaxed);
+        supervisor::register();
+    }
+}
+
+fn is_preloaded() -> bool {
+    PRELOADED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,180 @@
+//! `clip_register_model` and `clip_drop_model`, and the registration of the built-in model: what
+//! changes the table of models. Who may do so is decided here; the table itself is the extension
+//! owner's.
+
+use std::path::Path;
+
+use pgclip_clip::model::{ModelDir, is_model_name};
+use pgclip_clip::protocol::MAX_PATH_BYTES;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{Spi, pg_extern, pg_sys};
+
+use super::failure::Failure;
+use super::models::{self, BUILTIN};
+use super::{place, requests};
+use crate::extension::Extension;
+
+/// OID of the role `pg_read_server_files` (src/include/catalog/pg_authid.dat).
+const READ_SERVER_FILES: u32 = 4569;
+
+#[pg_extern(sql = false)]
+fn clip_register_model(
+    name: &str,
+    directory: &str,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
+    check_rights("register")?;
+    check_name(name)?;
+    if !Path::new(directory).is_absolute() || directory.len() > MAX_PATH_BYTES {
+        return Err(Failure::new(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("\"{directory}\" is not an absolute path"),
+        )
+        .hint("Name a model directory on the server, written by pgclip-encoder convert or pgclip-train export.")
+        .into());
+    }
+    let extension = Extension::of_call(fcinfo);
+    if models::find(&extension, name)?.is_some() {
+        return Err(Failure::new(
+            Code::ERRCODE_DUPLICATE_OBJECT,
+            format!("there is already a model \"{name}\""),
+        )
+        .hint("Choose another name, or drop that model with clip_drop_model first.")
+        .into());
+    }
+    let found = requests::describe(directory)?;
+    let table = extension.relation("clip_model");
+    let _owner = extension.as_owner();
+    run(
+        &format!(
+            "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
+             precision, digest, builtin) VALUES ($1, $2, $3, $4, $5, $6, $7, false)"
+        ),
+        &[
+            name.into(),
+            directory.into(),
+            (found.dimensions as i32).into(),
+            found.logit_scale.into(),
+            found.architecture.into(),
+            found.precision.into(),
+            found.digest.to_vec().into(),
+        ],
+    )?;
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn clip_drop_model(name: &str, fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
+    check_rights("drop")?;
+    let extension = Extension::of_call(fcinfo);
+    let model = models::resolve(&extension, Some(name))?;
+    if model.builtin {
+        return Err(Failure::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("model \"{name}\" belongs to the extension"),
+        )
+        .hint("Name another default model in pgclip.model instead.")
+        .into());
+    }
+    let _owner = extension.as_owner();
+    let bindings = extension.relation("clip_binding");
+    let bound = Spi::get_one_with_args::<String>(
+        &format!(
+            "SELECT format('%s.%I', relation, embedding) FROM {bindings} \
+             WHERE model OPERATOR(pg_catalog.=) $1 ORDER BY 1 LIMIT 1"
+        ),
+        &[name.into()],
+    );
+    match bound {
+        Ok(Some(column)) => {
+            return Err(Failure::new(
+                Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+                format!("cannot drop model \"{name}\" because column {column} is bound to it"),
+            )
+            .hint("Detach the column with clip_detach first.")
+            .into());
+        }
+        Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => {}
+        Err(error) => return Err(broken(error).into()),
+    }
+    let table = extension.relation("clip_model");
+    let delete = format!("DELETE FROM {table} WHERE name OPERATOR(pg_catalog.=) $1");
+    run(&delete, &[name.into()])?;
+    Ok(())
+}
+
+/// Records the built-in model as it lies in the share directory. Called by the install script.
+#[pg_extern(sql = false)]
+fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
+    let directory = place::builtin_model(BUILTIN);
+    let model = match ModelDir::open(&directory) {
+        Ok(model) => model,
+        Err(error) => {
+            ErrorReport::new(
+                Code::ERRCODE_UNDEFINED_FILE,
+                format!("the built-in model \"{BUILTIN}\" is not installed"),
+                "clip_register_builtin",
+            )
+            .set_detail(format!("{error}."))
+            .set_hint("Register a model with clip_register_model and name it in pgclip.model.")
+            .report(pgrx::PgLogLevel::WARNING);
+            return Ok(());
+        }
+    };
+    let config = &model.config;
+    let precision = serde_json::to_value(config.precision).ok();
+    let precision = precision.as_ref().and_then(|value| value.as_str()).unwrap_or_default();
+    let table = Extension::of_call(fcinfo).relation("clip_model");
+    run(
+        &format!(
+            "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
+             precision, digest, builtin) VALUES ($1, '', $2, $3, $4, $5, $6, true) \
+             ON CONFLICT (name) DO UPDATE SET dimensions = excluded.dimensions, \
+             logit_scale = excluded.logit_scale, architecture = excluded.architecture, \
+             precision = excluded.precision, digest = excluded.digest"
+        ),
+        &[
+            BUILTIN.into(),
+            (config.dimensions as i32).into(),
+            config.logit_scale.into(),
+            config.architecture.as_str().into(),
+            precision.into(),
+            model.digest.to_vec().into(),
+        ],
+    )?;
+    Ok(())
+}
+
+fn check_rights(what: &str) -> Result<(), Failure> {
+    // SAFETY: catalog lookups inside a transaction.
+    let allowed = unsafe {
+        pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from_u32(READ_SERVER_FILES))
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        format!("permission denied to {what} a model"),
+    )
+    .detail("Only roles with the privileges of the \"pg_read_server_files\" role may do so."))
+}
+
+fn check_name(name: &str) -> Result<(), Failure> {
+    if is_model_name(name) {
+        return Ok(());
+    }
+    Err(Failure::new(Code::ERRCODE_INVALID_NAME, format!("invalid model name \"{name}\"")).hint(
+        "A name has 1 to 63 ASCII letters, digits, hyphens, full stops and underscores, and begins with a letter or digit.",
+    ))
+}
+
+fn run(query: &str, arguments: &[pgrx::datum::DatumWithOid]) -> Result<(), Failure> {
+    Spi::run_with_args(query, arguments).map_err(broken)
+}
+
+fn broken(error: pgrx::spi::Error) -> Failure {
+    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot change the registered models")
+        .detail(error.to_string())
+}

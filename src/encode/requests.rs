@@ -1,0 +1,210 @@
+//! Images and texts as requests to the encoder, and its answers as embeddings: in pieces that keep
+//! the encoder busy and memory bounded, several of them under way at once.
+
+use std::collections::VecDeque;
+
+use half::f16;
+use pgclip_clip::protocol::{
+    ByteBuf, ErrorKind, ItemError, MAX_TEXT_BYTES, ModelInfo, Request, Response, Status,
+};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+
+use super::client::{self, Ticket};
+use super::failure::Failure;
+use super::models::Model;
+use crate::embedding::Embedding;
+
+/// Images in one request.
+const MAX_IMAGES: usize = 32;
+/// Bytes of images after which a request is full.
+const FULL_BYTES: usize = 8 << 20;
+/// The most bytes of one image: with it a request stays far below the bound of a frame.
+const MAX_IMAGE_BYTES: usize = 128 << 20;
+/// Requests under way at once: one that the encoder works on, one that it decodes, one on its way.
+pub const IN_FLIGHT: usize = 3;
+/// Texts in one request.
+const MAX_TEXTS: usize = 256;
+
+/// An embedding's elements, or why an item has none.
+pub type Item = Result<Vec<f16>, Failure>;
+
+/// Images that go to the encoder together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    images: Vec<ByteBuf>,
+    bytes: usize,
+}
+
+impl Batch {
+    /// Adds an image; an error says that no encoder would take it.
+    pub fn push(&mut self, image: &[u8]) -> Result<(), Failure> {
+        if image.len() > MAX_IMAGE_BYTES {
+            let message = format!(
+                "an image of {} bytes is larger than the {MAX_IMAGE_BYTES} bytes that are allowed",
+                image.len()
+            );
+            return Err(Failure::from_encoder(ErrorKind::ImageTooLarge, message, String::new()));
+        }
+        self.bytes += image.len();
+        self.images.push(ByteBuf::from(image));
+        Ok(())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+
+    /// Whether it is time to send.
+    pub fn is_full(&self) -> bool {
+        self.images.len() >= MAX_IMAGES || self.bytes >= FULL_BYTES
+    }
+
+    /// Sends the images and leaves the batch empty.
+    pub fn send(&mut self, model: &Model) -> Result<Sent, Failure> {
+        let images = std::mem::take(self).images;
+        let count = images.len();
+        let model_ref = model.reference.clone();
+        let ticket = client::send(|id| Request::Images { id, model: model_ref, images })?;
+        Ok(Sent { ticket, count, dimensions: model.dimensions })
+    }
+}
+
+/// Items that are with the encoder.
+#[derive(Debug)]
+pub struct Sent {
+    ticket: Ticket,
+    count: usize,
+    dimensions: usize,
+}
+
+impl Sent {
+    /// Waits for the embeddings, one for each item in its order.
+    pub fn wait(self) -> Result<Vec<Item>, Failure> {
+        match self.ticket.wait()? {
+            Response::Embeddings { items, .. } if items.len() == self.count => {
+                items.into_iter().map(|item| elements(item, self.dimensions)).collect()
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+/// What an item is: an embedding, or an error of its own. The outer error is the encoder's fault.
+fn elements(item: Result<ByteBuf, ItemError>, dimensions: usize) -> Result<Item, Failure> {
+    match item {
+        Ok(bytes) if bytes.len() == dimensions * 2 => Ok(Ok(bytes
+            .chunks_exact(2)
+            .map(|pair| f16::from_le_bytes([pair[0], pair[1]]))
+            .collect())),
+        Ok(bytes) => Err(Failure::new(
+            Code::ERRCODE_INTERNAL_ERROR,
+            format!("the encoder sent {} bytes for {dimensions} dimensions", bytes.len()),
+        )),
+        Err(ItemError { kind, message }) => {
+            Ok(Err(Failure::from_encoder(kind, message, String::new())))
+        }
+    }
+}
+
+/// The embeddings of images that come from an iterator, at the places where they come from.
+pub fn images<'a>(
+    model: &Model,
+    source: impl Iterator<Item = Option<&'a [u8]>>,
+) -> Result<Vec<Option<Embedding>>, Failure> {
+    let mut embeddings = Vec::new();
+    let mut places = VecDeque::new();
+    let mut under_way: VecDeque<Sent> = VecDeque::new();
+    let mut batch = Batch::default();
+    let mut receive = |under_way: &mut VecDeque<Sent>,
+                       places: &mut VecDeque<usize>,
+                       embeddings: &mut Vec<Option<Embedding>>| {
+        let Some(sent) = under_way.pop_front() else { return Ok(()) };
+        for item in sent.wait()? {
+            let place = places.pop_front().expect("every item has a place");
+            let many = embeddings.len() > 1 || place > 0;
+            let elements = item.map_err(|failure| match many {
+                true => failure.detail(format!("It is element {} of the array.", place + 1)),
+                false => failure,
+            })?;
+            embeddings[place] = Some(to_embedding(&elements)?);
+        }
+        Ok::<_, Failure>(())
+    };
+    for image in source {
+        embeddings.push(None);
+        let Some(image) = image else { continue };
+        places.push_back(embeddings.len() - 1);
+        batch.push(image)?;
+        if batch.is_full() {
+            if under_way.len() == IN_FLIGHT {
+                receive(&mut under_way, &mut places, &mut embeddings)?;
+            }
+            under_way.push_back(batch.send(model)?);
+        }
+    }
+    if !batch.is_empty() {
+        under_way.push_back(batch.send(model)?);
+    }
+    while !under_way.is_empty() {
+        receive(&mut under_way, &mut places, &mut embeddings)?;
+    }
+    Ok(embeddings)
+}
+
+/// The embeddings of texts, exactly as they are written.
+pub fn texts(model: &Model, texts: &[&str]) -> Result<Vec<Embedding>, Failure> {
+    for text in texts {
+        if text.len() > MAX_TEXT_BYTES {
+            let message = format!(
+                "a text of {} bytes is longer than the {MAX_TEXT_BYTES} bytes that are allowed",
+                text.len()
+            );
+            return Err(Failure::from_encoder(ErrorKind::TextTooLong, message, String::new()));
+        }
+    }
+    let mut sent = Vec::new();
+    for piece in texts.chunks(MAX_TEXTS) {
+        let model_ref = model.reference.clone();
+        let texts = piece.iter().map(|text| text.to_string()).collect();
+        let ticket = client::send(|id| Request::Texts { id, model: model_ref, texts })?;
+        sent.push(Sent { ticket, count: piece.len(), dimensions: model.dimensions });
+    }
+    let mut embeddings = Vec::with_capacity(texts.len());
+    for sent in sent {
+        for item in sent.wait()? {
+            embeddings.push(to_embedding(&item?)?);
+        }
+    }
+    Ok(embeddings)
+}
+
+/// What a model directory holds, found by loading it in the encoder.
+pub fn describe(directory: &str) -> Result<ModelInfo, Failure> {
+    let directory = directory.to_owned();
+    match client::send(|id| Request::Describe { id, directory })?.wait()? {
+        Response::Model { model, .. } => Ok(model),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// The encoder process now.
+pub fn status() -> Result<Status, Failure> {
+    match client::send(|id| Request::Status { id })?.wait()? {
+        Response::Status { status, .. } => Ok(*status),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// Allocates an embedding in the current memory context.
+pub fn to_embedding(elements: &[f16]) -> Result<Embedding, Failure> {
+    Embedding::from_f16_slice(elements).map_err(|error| {
+        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "the model's output is no embedding")
+            .detail(format!("{error}."))
+            .hint("Check the model with \"pgclip-encoder check\".")
+    })
+}
+
+fn unexpected(response: &Response) -> Failure {
+    Failure::new(Code::ERRCODE_PROTOCOL_VIOLATION, "the encoder's answer does not fit the request")
+        .detail(format!("It answered request {}.", response.id()))
+}

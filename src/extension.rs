@@ -1,0 +1,125 @@
+//! Where the extension is installed and whose rights a piece of work has. A file of its own, since
+//! everything that touches the extension's tables or a user's rows for somebody else needs it.
+
+use pgrx::pg_sys;
+
+/// The extension's schema and owner, found through one of its own functions: right wherever it was
+/// created, and after a rename.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extension {
+    pub schema: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
+}
+
+impl Extension {
+    /// Of the function that is being called.
+    pub fn of_call(fcinfo: pg_sys::FunctionCallInfo) -> Self {
+        // SAFETY: a call's `flinfo` names the function; a function that runs is in the catalog.
+        unsafe {
+            let function = (*(*fcinfo).flinfo).fn_oid;
+            let key = pg_sys::SysCacheIdentifier::PROCOID as i32;
+            let row = pg_sys::SearchSysCache1(key, function.into());
+            if row.is_null() {
+                pgrx::error!("cache lookup failed for function {function}");
+            }
+            let procedure = pg_sys::heap_tuple_get_struct::<pg_sys::FormData_pg_proc>(row);
+            let found = Self { schema: (*procedure).pronamespace, owner: (*procedure).proowner };
+            pg_sys::ReleaseSysCache(row);
+            found
+        }
+    }
+
+    /// The schema's name, quoted for SQL.
+    pub fn schema_name(&self) -> String {
+        quoted(namespace_name(self.schema))
+    }
+
+    /// A relation of the extension, qualified and quoted for SQL.
+    pub fn relation(&self, name: &str) -> String {
+        format!("{}.{name}", self.schema_name())
+    }
+
+    /// Works with the rights of the extension's owner until the guard is dropped.
+    pub fn as_owner(&self) -> Identity {
+        Identity::assume(self.owner)
+    }
+}
+
+/// Name of a schema.
+pub fn namespace_name(schema: pg_sys::Oid) -> String {
+    // SAFETY: the function takes any OID; its result is a copy or NULL.
+    unsafe {
+        let name = pg_sys::get_namespace_name(schema);
+        if name.is_null() {
+            pgrx::error!("cache lookup failed for schema {schema}");
+        }
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
+/// An identifier, quoted for SQL where it must be.
+pub fn quoted(name: impl AsRef<str>) -> String {
+    pgrx::spi::quote_identifier(name.as_ref())
+}
+
+/// Another role's rights, given back when dropped; what runs in between can neither take on a
+/// third role nor leave anything behind in the session (a security-restricted operation).
+#[derive(Debug)]
+pub struct Identity {
+    role: pg_sys::Oid,
+    context: i32,
+    /// Level of settings to be undone, where the search path was narrowed.
+    settings: Option<i32>,
+}
+
+impl Identity {
+    /// Works as `role` on behalf of the current user.
+    pub fn assume(role: pg_sys::Oid) -> Self {
+        let mut identity = Self { role: pg_sys::InvalidOid, context: 0, settings: None };
+        let restricted =
+            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
+        // SAFETY: both functions only read and write the backend's identity.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context);
+            pg_sys::SetUserIdAndSecContext(role, identity.context | restricted as i32);
+        }
+        identity
+    }
+
+    /// As [`Identity::assume`], for work that may run the role's own code, such as triggers: they
+    /// see no schema but the system's, since the search path is the current user's.
+    pub fn assume_for_code(role: pg_sys::Oid) -> Self {
+        let mut identity = Self::assume(role);
+        if role == identity.role {
+            return identity;
+        }
+        // SAFETY: constant strings; the nest level is closed in `drop`, and by the end of the
+        // transaction where an error passes by.
+        unsafe {
+            identity.settings = Some(pg_sys::NewGUCNestLevel());
+            pg_sys::set_config_option(
+                c"search_path".as_ptr(),
+                c"pg_catalog, pg_temp".as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+        identity
+    }
+}
+
+impl Drop for Identity {
+    fn drop(&mut self) {
+        // SAFETY: restores what `assume` found; the nest level is the one it opened.
+        unsafe {
+            if let Some(level) = self.settings {
+                pg_sys::AtEOXact_GUC(false, level);
+            }
+            pg_sys::SetUserIdAndSecContext(self.role, self.context);
+        }
+    }
+}

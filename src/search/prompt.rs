@@ -1,0 +1,127 @@
+//! Prompt enhancement in SQL: the domains as `clip_templates` has them at this moment, what
+//! `enhance_prompt` shows, and the embedding of a query. The rules are `pgclip_clip::prompt`'s.
+
+use pgclip_clip::prompt::{Domain, Enhanced, Lexicon, builtin};
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{Spi, name, pg_extern, pg_sys};
+
+use crate::embedding::{Dims, Embedding};
+use crate::encode::failure::Failure;
+use crate::encode::models::Model;
+use crate::encode::requests;
+use crate::extension::Extension;
+
+/// The domains in their order of precedence: the user's own before the built-in ones. A user's
+/// row stands in for the built-in row of the same domain.
+fn domains(extension: &Extension) -> Result<Vec<Domain>, Failure> {
+    let query = format!(
+        "SELECT t.domain, t.words, t.templates, t.strip_full_stop FROM {table} AS t \
+         WHERE t.enabled AND NOT (t.builtin AND EXISTS (SELECT FROM {table} AS u \
+         WHERE u.domain OPERATOR(pg_catalog.=) t.domain AND NOT u.builtin)) \
+         ORDER BY t.builtin, t.domain COLLATE pg_catalog.\"C\"",
+        table = extension.relation("clip_templates")
+    );
+    Spi::connect(|client| {
+        let mut domains = Vec::new();
+        for row in client.select(&query, None, &[])? {
+            domains.push(Domain {
+                name: row.get(1)?.unwrap_or_default(),
+                words: row.get(2)?.unwrap_or_default(),
+                templates: row.get(3)?.unwrap_or_default(),
+                strip_full_stop: row.get(4)?.unwrap_or_default(),
+            });
+        }
+        Ok(domains)
+    })
+    .map_err(|error: pgrx::spi::Error| {
+        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read clip_templates")
+            .detail(error.to_string())
+    })
+}
+
+/// Decides the prompts of a query.
+fn enhance(extension: &Extension, text: &str, domain: Option<&str>) -> Result<Enhanced, Failure> {
+    let domains = domains(extension)?;
+    Lexicon::new(&domains).enhance(text, domain).map_err(|error| {
+        let known: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
+        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, error.to_string())
+            .hint(format!("clip_templates has: {}.", known.join(", ")))
+    })
+}
+
+/// The embedding of a query: of its prompt, or the normalised mean over several prompts.
+pub fn embed(
+    extension: &Extension,
+    model: &Model,
+    text: &str,
+    domain: Option<&str>,
+    enhanced: bool,
+) -> Result<Embedding, Failure> {
+    let prompts = match enhanced {
+        true => enhance(extension, text, domain)?.prompts,
+        false => vec![text.to_owned()],
+    };
+    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+    let mut embeddings = requests::texts(model, &prompts)?;
+    match embeddings.len() {
+        1 => Ok(embeddings.remove(0)),
+        _ => mean(&embeddings),
+    }
+}
+
+/// The mean direction of unit-length embeddings.
+fn mean(embeddings: &[Embedding]) -> Result<Embedding, Failure> {
+    let dims = embeddings.first().map_or(0, |first| first.dims().get());
+    let mut sum = vec![0.0_f32; dims];
+    for embedding in embeddings {
+        for (sum, element) in sum.iter_mut().zip(embedding.as_slice()) {
+            *sum += element.to_f32();
+        }
+    }
+    let norm = sum.iter().map(|x| x * x).sum::<f32>().sqrt();
+    sum.iter_mut().for_each(|x| *x /= norm.max(f32::MIN_POSITIVE));
+    Dims::new(dims).and_then(|_| Embedding::from_f32_slice(&sum)).map_err(|error| {
+        Failure::new(Code::ERRCODE_DATA_EXCEPTION, "the prompts have no mean")
+            .detail(error.to_string())
+    })
+}
+
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn enhance_prompt(
+    query: Option<&str>,
+    domain: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(domain, Option<String>), name!(matched, Vec<String>), name!(prompts, Vec<String>)),
+    >,
+    ErrorReport,
+> {
+    let Some(query) = query else { return Ok(TableIterator::empty()) };
+    let Enhanced { domain, matched, prompts } =
+        enhance(&Extension::of_call(fcinfo), query, domain)?;
+    Ok(TableIterator::once((domain, matched, prompts)))
+}
+
+/// The rows that the install script puts into `clip_templates`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn clip_builtin_templates() -> TableIterator<
+    'static,
+    (
+        name!(domain, String),
+        name!(words, Vec<String>),
+        name!(templates, Vec<String>),
+        name!(strip_full_stop, bool),
+    ),
+> {
+    TableIterator::new(
+        builtin()
+            .into_iter()
+            .map(|domain| (domain.name, domain.words, domain.templates, domain.strip_full_stop)),
+    )
+}

@@ -1,0 +1,180 @@
+//! The settings (`pgclip.*`). One file, so that their names, bounds and who may change them can be
+//! read at one place.
+//!
+//! What concerns the encoder process belongs to the whole cluster and comes from the server's
+//! configuration alone; what names programs and libraries is shown to superusers only.
+
+use std::ffi::CString;
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+
+/// Where inference runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum Device {
+    #[name = c"auto"]
+    Auto,
+    #[name = c"cpu"]
+    Cpu,
+    #[name = c"cuda"]
+    Cuda,
+    #[name = c"tensorrt"]
+    TensorRt,
+}
+
+impl Device {
+    /// As the encoder's command line wants it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+}
+
+pub static MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
+pub static ENCODER_PATH: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
+pub static ONNXRUNTIME_PATH: GucSetting<Option<CString>> =
+    GucSetting::<Option<CString>>::new(Some(c""));
+pub static DEVICE: GucSetting<Device> = GucSetting::<Device>::new(Device::Auto);
+pub static ENCODER_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(0);
+pub static MAX_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(500);
+pub static MAX_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(4096);
+pub static MAX_REQUEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(1024);
+pub static MAX_MODELS: GucSetting<i32> = GucSetting::<i32>::new(4);
+pub static MAX_MEGAPIXELS: GucSetting<i32> = GucSetting::<i32>::new(100);
+pub static EXIF_ORIENTATION: GucSetting<bool> = GucSetting::<bool>::new(false);
+
+/// A setting of text; `None` where it is empty.
+pub fn text(setting: &GucSetting<Option<CString>>) -> Option<String> {
+    let value = setting.get()?.to_string_lossy().into_owned();
+    (!value.is_empty()).then_some(value)
+}
+
+/// Tells the server about all settings and keeps their prefix.
+pub fn init() {
+    GucRegistry::define_string_guc(
+        c"pgclip.model",
+        c"Model of encode_text, encode_image and of columns that are bound to none.",
+        c"Empty: the built-in model.",
+        &MODEL,
+        GucContext::Userset,
+        GucFlags::IS_NAME,
+    );
+    GucRegistry::define_enum_guc(
+        c"pgclip.device",
+        c"Where the encoder runs models.",
+        c"auto takes CUDA where it works, else the CPU; a device that is named must be there.",
+        &DEVICE,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    path(
+        c"pgclip.encoder_path",
+        c"Program of the encoder process.",
+        c"Empty: pgclip-encoder beside the server's own programs.",
+        &ENCODER_PATH,
+    );
+    path(
+        c"pgclip.onnxruntime_path",
+        c"ONNX Runtime's shared library, which the encoder process loads.",
+        c"Empty: pgclip/libonnxruntime.so below the server's library directory.",
+        &ONNXRUNTIME_PATH,
+    );
+    encoder_int(
+        c"pgclip.encoder_threads",
+        c"Threads of the encoder for decoding, and for inference on the CPU.",
+        c"0: one a core.",
+        &ENCODER_THREADS,
+        0..=1024,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_batch",
+        c"Images or texts in one inference.",
+        c"0: as suits the device.",
+        &MAX_BATCH,
+        0..=1024,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_wait_us",
+        c"Microseconds that a batch waits to be filled while nothing else is to be done.",
+        c"",
+        &MAX_WAIT_US,
+        0..=1_000_000,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_queue",
+        c"Images that may wait for the encoder; requests over it are refused.",
+        c"",
+        &MAX_QUEUE,
+        1..=i32::MAX,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_request_memory",
+        c"Memory for requests that wait for the encoder; requests over it are refused.",
+        c"",
+        &MAX_REQUEST_MEMORY,
+        256..=1_048_576,
+        GucFlags::UNIT_MB,
+    );
+    encoder_int(
+        c"pgclip.max_models",
+        c"Models that the encoder keeps in memory.",
+        c"",
+        &MAX_MODELS,
+        1..=64,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_megapixels",
+        c"Megapixels of the largest image that is decoded.",
+        c"",
+        &MAX_MEGAPIXELS,
+        1..=1000,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"pgclip.exif_orientation",
+        c"Heed the orientation that a camera noted in a JPEG.",
+        c"open_clip does not, so models are used to pictures as they are stored.",
+        &EXIF_ORIENTATION,
+        GucContext::Sighup,
+        GucFlags::default(),
+    );
+    // SAFETY: a plain call with a constant string, made once at load.
+    unsafe {
+        #[cfg(feature = "pg14")]
+        pg_sys::EmitWarningsOnPlaceholders(c"pgclip".as_ptr());
+        #[cfg(not(feature = "pg14"))]
+        pg_sys::MarkGUCPrefixReserved(c"pgclip".as_ptr());
+    }
+}
+
+fn path(
+    name: &'static std::ffi::CStr,
+    short: &'static std::ffi::CStr,
+    long: &'static std::ffi::CStr,
+    setting: &'static GucSetting<Option<CString>>,
+) {
+    let flags = GucFlags::SUPERUSER_ONLY;
+    GucRegistry::define_string_guc(name, short, long, setting, GucContext::Sighup, flags);
+}
+
+fn encoder_int(
+    name: &'static std::ffi::CStr,
+    short: &'static std::ffi::CStr,
+    long: &'static std::ffi::CStr,
+    setting: &'static GucSetting<i32>,
+    bounds: std::ops::RangeInclusive<i32>,
+    flags: GucFlags,
+) {
+    let (min, max) = bounds.into_inner();
+    GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Sighup, flags);
+}
