@@ -1,0 +1,162 @@
+//! Exported graphs, run by ONNX Runtime, against what open_clip and transformers computed with the
+//! same weights (`golden/make.py`).
+//!
+//! The library is the one that `PGCLIP_ONNXRUNTIME` names, or the one that `make deps` fetched.
+
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use ort::environment::Environment;
+use ort::session::Session;
+use ort::value::Tensor;
+use pgclip_clip::model::ModelDir;
+use pgclip_export::{Options, Precision, export};
+use safetensors::SafeTensors;
+
+const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+
+/// What a library computed: pixels as 8-bit RGB in planes, ids, and embeddings of unit length.
+struct Expected {
+    pixels: (Vec<u8>, Vec<usize>),
+    tokens: (Vec<i64>, Vec<usize>),
+    image: Vec<f32>,
+    text: Vec<f32>,
+    dimensions: usize,
+    logit_scale: f32,
+}
+
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn expected(name: &str) -> Expected {
+    let bytes = std::fs::read(golden(name).join("expected.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let raw = |name: &str| {
+        let tensor = tensors.tensor(name).unwrap();
+        (tensor.data().to_vec(), tensor.shape().to_vec())
+    };
+    let floats = |name: &str| -> Vec<f32> {
+        raw(name).0.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect()
+    };
+    let (tokens, shape) = raw("tokens");
+    Expected {
+        pixels: raw("pixels"),
+        tokens: (tokens.as_chunks().0.iter().map(|&b| i64::from_le_bytes(b)).collect(), shape),
+        image: floats("image"),
+        text: floats("text"),
+        dimensions: raw("image").1[1],
+        logit_scale: floats("logit_scale")[0],
+    }
+}
+
+/// A model directory in a temporary folder, and the sessions of both towers.
+struct Exported {
+    _folder: tempfile::TempDir,
+    model: ModelDir,
+    image: Session,
+    text: Session,
+}
+
+fn exported(name: &str, options: &Options) -> Exported {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("model");
+    export(&golden(name), None, options, &dir).unwrap();
+    let model = ModelDir::open(&dir).unwrap();
+    model.verify(|_| ()).unwrap();
+    let open = |file: &str| session(&dir.join(file));
+    let (image, text) = (open("image.onnx"), open("text.onnx"));
+    Exported { _folder: folder, model, image, text }
+}
+
+fn session(path: &Path) -> Session {
+    static ENVIRONMENT: LazyLock<Environment> =
+        LazyLock::new(|| ort::init_from(onnxruntime()).unwrap().build().unwrap());
+    let builder = Session::builder(&ENVIRONMENT).unwrap().with_intra_threads(1).unwrap();
+    { builder }.commit_from_file(path).unwrap()
+}
+
+fn onnxruntime() -> PathBuf {
+    if let Some(path) = std::env::var_os("PGCLIP_ONNXRUNTIME") {
+        return path.into();
+    }
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../target/deps/onnxruntime/onnxruntime/capi");
+    let files = std::fs::read_dir(fetched).into_iter().flatten().flatten();
+    files
+        .map(|file| file.path())
+        .find(|path| path.to_string_lossy().contains("libonnxruntime.so"))
+        .expect("no ONNX Runtime: run `make deps`, or name the library in PGCLIP_ONNXRUNTIME")
+}
+
+fn embeddings(session: &mut Session, input: ort::session::SessionInputs<'_, '_>) -> Vec<f32> {
+    let outputs = session.run(input).unwrap();
+    outputs["embedding"].try_extract_tensor::<f32>().unwrap().1.to_vec()
+}
+
+fn images(session: &mut Session, expected: &Expected) -> Vec<f32> {
+    let (pixels, shape) = &expected.pixels;
+    let plane = shape[2] * shape[3];
+    let normalised: Vec<f32> = pixels
+        .iter()
+        .enumerate()
+        .map(|(at, &pixel)| {
+            let channel = at / plane % 3;
+            (f32::from(pixel) / 255.0 - MEAN[channel]) / STD[channel]
+        })
+        .collect();
+    let pixels = Tensor::from_array((shape.clone(), normalised)).unwrap();
+    embeddings(session, ort::inputs!["pixels" => pixels].into())
+}
+
+/// Embeddings of texts of `length` tokens.
+fn texts(session: &mut Session, tokens: &[i64], length: usize) -> Vec<f32> {
+    let tokens = Tensor::from_array(([tokens.len() / length, length], tokens.to_vec())).unwrap();
+    embeddings(session, ort::inputs!["tokens" => tokens].into())
+}
+
+/// The smallest cosine of corresponding embeddings; `found` must be of unit length.
+fn least_cosine(found: &[f32], expected: &[f32], dimensions: usize) -> f64 {
+    assert_eq!(found.len(), expected.len());
+    let dot = |a: &[f32], b: &[f32]| -> f64 {
+        a.iter().zip(b).map(|(&a, &b)| f64::from(a) * f64::from(b)).sum()
+    };
+    let pairs = found.chunks_exact(dimensions).zip(expected.chunks_exact(dimensions));
+    pairs
+        .map(|(found, expected)| {
+            let length = dot(found, found).sqrt();
+            assert!((length - 1.0).abs() < 1e-5, "an embedding has length {length}");
+            dot(found, expected) / dot(expected, expected).sqrt()
+        })
+        .fold(1.0, f64::min)
+}
+
+fn agrees(name: &str, precision: Precision, least: f64) {
+    let expected = expected(name);
+    let mut model = exported(name, &Options { precision, ..Options::default() });
+    let scale = model.model.config.logit_scale;
+    assert!((scale / expected.logit_scale - 1.0).abs() < 1e-5, "logit scale {scale}");
+    let length = expected.tokens.1[1];
+    let image = images(&mut model.image, &expected);
+    let text = texts(&mut model.text, &expected.tokens.0, length);
+    let image = least_cosine(&image, &expected.image, expected.dimensions);
+    let text = least_cosine(&text, &expected.text, expected.dimensions);
+    println!("{name} {precision:?}: least cosine of images {image:.7}, of texts {text:.7}");
+    assert!(image >= least && text >= least, "{name}: images {image}, texts {text}");
+}
+
+#[test]
+fn fp32_agrees_with_the_libraries() {
+    for name in ["erf_gelu", "open_clip", "hugging_face"] {
+        agrees(name, Precision::Fp32, 0.9999);
+    }
+}
+
+#[test]
+fn fp16_agrees_with_the_libraries() {
+    for name in ["erf_gelu", "open_clip", "hugging_face"] {
+        agrees(name, Precision::Fp16, 0.999);
+        agrees(name, Precision::Fp16Storage, 0.999);
+    }
+}
