@@ -7,7 +7,7 @@ use crate::attributes::{Colour, MAKES, VehicleType};
 
 /// Words of captions that are no attribute's name, with the marks and numbers.
 const OTHERS: &str = "
-    a an the this is there that who and or in on of with by from over to at than for , . -
+    a an the this is there that who and or in on of with by from over to at than , . -
     18 60 photo image picture camera cameras footage frame video web cctv
     taken traffic surveillance seen recorded captured photographed security road street outdoors
     vehicle gray car saloon van mpv minibus coach lorry

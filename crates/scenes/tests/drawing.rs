@@ -5,6 +5,8 @@ use pgclip_scenes::{
     Age, Carrying, Colour, Domain, Facing, Gender, Lower, LowerPattern, Make, Naming, Pedestrian,
     Scene, SceneOptions, Sleeves, Subject, Upper, Vehicle, VehicleType, scene_at, write_set,
 };
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 fn scene(subject: Subject, seed: u64) -> Scene {
@@ -70,9 +72,11 @@ fn every_pedestrian_can_be_drawn() {
 fn a_set_has_the_same_digest_everywhere() {
     let options = SceneOptions::default();
     let mut all = Sha256::new();
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
     for index in 0..200 {
         let scene = scene_at(2026, index, &options);
         all.update(scene.label_line("x.jpg"));
+        all.update(scene.training_caption(&mut rng));
         all.update(scene.draw(96).as_raw());
     }
     let digest: String = all.finalize().iter().map(|b| format!("{b:02x}")).collect();

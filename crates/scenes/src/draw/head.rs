@@ -11,8 +11,11 @@ pub(crate) fn long_hair(figure: &mut Figure, person: &Pedestrian, look: &Look) {
         return;
     }
     let [ry, rx] = look.body.head;
-    let back = if person.facing == Facing::Side { -rx * 0.45 } else { 0.0 };
-    figure.oval([back, 1.0 - ry * 1.35], rx * 1.25, ry * 1.5, look.hair);
+    let (back, wide) = match person.facing {
+        Facing::Side => (-rx * 0.5, rx * 0.85),
+        _ => (0.0, rx * 1.25),
+    };
+    figure.oval([back, 1.0 - ry * 1.35], wide, ry * 1.5, look.hair);
 }
 
 pub(crate) fn draw(figure: &mut Figure, person: &Pedestrian, look: &Look) {
