@@ -7,7 +7,7 @@
 
 use crate::decode::{Decoded, Mode};
 use crate::model::{ImageConfig, Interpolation, ResizeMode};
-use crate::resample::{Axis, Span, resample};
+use crate::resample::{Axis, Span, columns_first, resample, transposed};
 
 /// Turns images into the input of one model's image tower.
 #[derive(Clone, Debug)]
@@ -40,16 +40,15 @@ impl Preprocessor {
 
     /// Resizes, crops and converts to RGB: `size` rows of `size` pixels of 3 bytes.
     pub fn run(&self, image: &Decoded) -> Vec<u8> {
-        let (width, x, y) = (image.width as usize, self.span(image, true), self.span(image, false));
+        let (x, y) = (self.span(image, true), self.span(image, false));
         if image.mode == Mode::Palette {
             return self.nearest(image, x, y);
         }
-        let (x_axis, y_axis) = (Axis::bicubic(x, self.size), Axis::bicubic(y, self.size));
         let bicubic = |pixels: &[u8]| match image.mode.channels() {
-            1 => resample::<1>(pixels, width, &x_axis, &y_axis),
-            2 => resample::<2>(pixels, width, &x_axis, &y_axis),
-            3 => resample::<3>(pixels, width, &x_axis, &y_axis),
-            _ => resample::<4>(pixels, width, &x_axis, &y_axis),
+            1 => self.bicubic::<1>(pixels, x, y),
+            2 => self.bicubic::<2>(pixels, x, y),
+            3 => self.bicubic::<3>(pixels, x, y),
+            _ => self.bicubic::<4>(pixels, x, y),
         };
         // Pillow leaves an image alone that has the size already, and so its colours unmultiplied.
         let resized = (x.padded, y.padded) != (x.resized, y.resized);
@@ -116,6 +115,17 @@ impl Preprocessor {
             ((self.size * padded) as f64 / short as f64) as usize
         };
         Span { input, before, padded, resized, first: half_to_even(resized - self.size) }
+    }
+
+    /// Pillow's resize of everything else, and the crop.
+    fn bicubic<const C: usize>(&self, pixels: &[u8], x: Span, y: Span) -> Vec<u8> {
+        let (x_axis, y_axis) = (Axis::bicubic(x, self.size), Axis::bicubic(y, self.size));
+        if columns_first(x, y) {
+            let turned = transposed::<C>(pixels, x.input);
+            transposed::<C>(&resample::<C>(&turned, y.input, &y_axis, &x_axis), self.size)
+        } else {
+            resample::<C>(pixels, x.input, &x_axis, &y_axis)
+        }
     }
 
     /// Pillow's resize of palette images: the nearest pixel, its position found by adding up

@@ -4,11 +4,6 @@
 //! rounds to 8 bits, then the columns, with coefficients in fixed point of 22 bits; the same is
 //! done here, block by block of input rows, so that no intermediate image is needed. Padding with
 //! zeros is virtual: taps that fall on it are left out, which changes no sum.
-//!
-//! fast_image_resize was measured first: its coefficients have 16 bits, and its results differ
-//! from Pillow's (see `golden.rs` in this crate's tests).
-
-use std::f64;
 
 /// Fraction bits of a coefficient: 32 less 8 for the pixel and 2 for headroom.
 const PRECISION: u32 = 32 - 8 - 2;
@@ -54,12 +49,12 @@ impl Axis {
                 (start..end).map(|input| cubic((input as f64 - centre + 0.5) * (1.0 / stretch))),
             );
             let sum: f64 = weights.iter().sum();
-            let (real_start, real_end) = (
-                start.clamp(span.before, span.before + span.input),
-                end.clamp(span.before, span.before + span.input),
-            );
+            // Only the inputs that are not padding; a window may have none.
+            let real_start = start.max(span.before).min(end);
+            let real_end = end.min(span.before + span.input).max(real_start);
             let real = &weights[real_start - start..real_end - start];
-            axis.windows.push((real_start - span.before, real.len(), axis.coefficients.len()));
+            let first = real_start.saturating_sub(span.before).min(span.input);
+            axis.windows.push((first, real.len(), axis.coefficients.len()));
             axis.coefficients.extend(real.iter().map(|weight| {
                 let scaled = weight / sum * f64::from(1 << PRECISION);
                 (scaled + 0.5_f64.copysign(scaled)) as i32
@@ -98,7 +93,26 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Resizes `pixels` (rows of `width` pixels of `C` bytes, no gaps) to `x.len()` × `y.len()`.
+/// Whether the columns are resized before the rows. Pillow does so since 13.0 where the height
+/// shrinks by more than twice as much as the width (its pull request 9549), and the rounding in
+/// between makes that a difference of up to some levels.
+pub(crate) fn columns_first(x: Span, y: Span) -> bool {
+    y.resized < y.padded && y.padded + 2 * x.resized > y.resized + 2 * x.padded
+}
+
+/// Swaps rows and columns of an image of `width` pixels of `C` bytes a row.
+pub(crate) fn transposed<const C: usize>(pixels: &[u8], width: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(pixels.len());
+    for column in 0..width {
+        for row in pixels.chunks_exact(width * C) {
+            out.extend_from_slice(&row[column * C..][..C]);
+        }
+    }
+    out
+}
+
+/// Resizes `pixels` (rows of `width` pixels of `C` bytes, no gaps) to `x.len()` × `y.len()`,
+/// the rows first.
 pub(crate) fn resample<const C: usize>(pixels: &[u8], width: usize, x: &Axis, y: &Axis) -> Vec<u8> {
     #[cfg(target_arch = "x86_64")]
     if std::arch::is_x86_feature_detected!("avx2") {

@@ -1,0 +1,102 @@
+//! Decoding and preprocessing against Pillow and open_clip: every image of `golden/`, in both
+//! resize modes. `golden/make.py` made the expected values and says how.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pgclip_clip::decode::{Limits, decode};
+use pgclip_clip::model::{ImageConfig, Interpolation, ResizeMode};
+use pgclip_clip::preprocess::Preprocessor;
+
+const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden")
+}
+
+fn config(resize: ResizeMode) -> ImageConfig {
+    ImageConfig {
+        size: 64,
+        mean: MEAN,
+        std: STD,
+        resize,
+        interpolation: Interpolation::Bicubic,
+        exif_orientation: false,
+    }
+}
+
+/// Mean and largest difference of two images in 8-bit levels.
+fn difference(ours: &[u8], theirs: &[u8]) -> (f64, u8) {
+    assert_eq!(ours.len(), theirs.len());
+    let each = || ours.iter().zip(theirs).map(|(a, b)| a.abs_diff(*b));
+    let sum: u64 = each().map(u64::from).sum();
+    (sum as f64 / ours.len() as f64, each().max().unwrap_or(0))
+}
+
+/// What may differ, by the file's kind. Measured: 0 for all lossless ones; the lossy ones differ
+/// in their decoders alone.
+fn tolerance(name: &str) -> (f64, u8) {
+    match name.rsplit_once('.').map(|(_, kind)| kind) {
+        Some("jpg") => (0.5, 4),
+        Some("webp") if name.starts_with("lossy") => (0.5, 4),
+        Some("bmp") if name.starts_with("palette") => (20.0, 255),
+        _ => (0.0, 0),
+    }
+}
+
+fn compare(folder: &str, resize: ResizeMode, limits: &Limits) {
+    let preprocessor = Preprocessor::new(&config(resize));
+    let mut expected: Vec<_> = fs::read_dir(golden().join("expected").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    expected.sort();
+    assert!(expected.len() >= 8, "golden files are missing");
+    let mut failures = Vec::new();
+    for path in expected {
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let image = decode(&fs::read(golden().join("images").join(&name)).unwrap(), limits)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let theirs = decode(&fs::read(&path).unwrap(), &Limits::default()).unwrap();
+        let (mean, most) = difference(&preprocessor.run(&image), &theirs.pixels);
+        println!("{folder}/{name}: mean {mean:.4}, largest {most}");
+        let (mean_limit, most_limit) = tolerance(&name);
+        if mean > mean_limit || most > most_limit {
+            failures.push(format!("{name}: mean {mean:.4}, largest {most}"));
+        }
+    }
+    assert!(failures.is_empty(), "{folder}: {failures:#?}");
+}
+
+#[test]
+fn crop_is_open_clips() {
+    compare("crop", ResizeMode::Crop, &Limits::default());
+}
+
+#[test]
+fn pad_is_a3rs() {
+    compare("pad", ResizeMode::Pad, &Limits::default());
+}
+
+#[test]
+fn orientation_is_honoured_when_asked_for() {
+    let limits = Limits { exif_orientation: true, ..Limits::default() };
+    compare("oriented", ResizeMode::Crop, &limits);
+}
+
+#[test]
+fn normalised_values_are_pytorchs() {
+    let preprocessor = Preprocessor::new(&config(ResizeMode::Crop));
+    let rgb: Vec<u8> = (0..64 * 64 * 3).map(|i| (i / 3 % 256) as u8).collect();
+    let mut out = vec![0.0; rgb.len()];
+    preprocessor.normalise(&rgb, &mut out);
+    for (channel, plane) in out.chunks_exact(64 * 64).enumerate() {
+        for (at, value) in plane.iter().enumerate() {
+            let level = (at % 256) as f32 / 255.0;
+            assert_eq!(*value, (level - MEAN[channel]) / STD[channel]);
+        }
+    }
+    // From preprocess.npz: black, in each channel.
+    assert_eq!((out[0], out[4096], out[8192]), (-1.792_262_6, -1.752_097_1, -1.480_219_8));
+}
