@@ -1,1 +1,26 @@
-fn main() {}
+//! The `pgclip-train` binary: parses the command line and runs one command.
+
+use anyhow::Result;
+use clap::Parser;
+
+use pgclip_train::args::{Cli, Command};
+use pgclip_train::{eval, export, synth, torch, train};
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    match cli.command {
+        Command::Synth(args) => synth::run(&args),
+        Command::Train(args) => {
+            torch::prepare(args.threads)?;
+            train::run(&args)
+        }
+        Command::Eval(args) => {
+            torch::prepare(args.threads)?;
+            eval::run(&args)
+        }
+        Command::Export(args) => {
+            torch::prepare(args.threads)?;
+            export::run(&args)
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The command line. Options that open_clip has too have open_clip's names.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::model::Precision;
+
+/// Trains, evaluates and exports CLIP models for pgclip.
+#[derive(Debug, Parser)]
+#[command(name = "pgclip-train", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Draw labelled synthetic traffic scenes
+    Synth(SynthArgs),
+    /// Train a model contrastively
+    Train(TrainArgs),
+    /// Measure retrieval on a label file
+    Eval(EvalArgs),
+    /// Write a checkpoint as a model directory for the database
+    Export(ExportArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct SynthArgs {
+    /// Folder to write: images/, labels.txt, scenes.jsonl, manifest.json, captions.txt
+    pub out: PathBuf,
+    /// Number of pictures
+    #[arg(long, default_value_t = 1000)]
+    pub count: u64,
+    /// Seed of the set
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Captions per picture in captions.txt, the first in the challenge's words, the others free
+    #[arg(long, default_value_t = 0)]
+    pub captions: usize,
+    /// Share of vehicles; the others are pedestrians
+    #[arg(long, default_value_t = 0.6)]
+    pub vehicles: f32,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TrainArgs {
+    /// Label file: image$attributes$caption, or open_clip's CSV (.csv, .tsv)
+    #[arg(long, value_name = "FILE")]
+    pub train_data: PathBuf,
+    /// Folder of the pictures [default: the label file's]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Label file to evaluate on at each checkpoint
+    #[arg(long, value_name = "FILE")]
+    pub val_data: Option<PathBuf>,
+    /// Folder for checkpoints, params.txt and out.log
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Built-in architecture, or an open_clip_config.json
+    #[arg(long, default_value = "pgclip-traffic-tiny")]
+    pub model: String,
+    /// Weights to start from, safetensors in open_clip's naming [default: random]
+    #[arg(long, value_name = "FILE")]
+    pub pretrained: Option<PathBuf>,
+    /// Keep table rows only for the tokens of the training captions (and --tokens)
+    #[arg(long)]
+    pub compact_vocabulary: bool,
+    /// Further token ids that get a row, one a line; training scatters them as noise
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Share of captions that get noise words
+    #[arg(long, default_value_t = 0.0)]
+    pub token_noise: f64,
+    /// Steps in all
+    #[arg(long, default_value_t = 1000)]
+    pub steps: u64,
+    #[arg(long, default_value_t = 256)]
+    pub batch_size: usize,
+    #[arg(long, default_value_t = 1e-3)]
+    pub lr: f64,
+    #[arg(long, default_value_t = 0.9)]
+    pub beta1: f64,
+    #[arg(long, default_value_t = 0.98)]
+    pub beta2: f64,
+    #[arg(long, default_value_t = 1e-6)]
+    pub eps: f64,
+    #[arg(long, default_value_t = 0.1)]
+    pub wd: f64,
+    /// Steps of linear warm-up
+    #[arg(long, default_value_t = 200)]
+    pub warmup: u64,
+    /// Largest norm of the gradients; 0: no limit
+    #[arg(long, default_value_t = 1.0)]
+    pub grad_clip_norm: f64,
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
+    pub precision: Precision,
+    /// Mirror half of the pictures
+    #[arg(long)]
+    pub flip: bool,
+    /// Shift pictures by at most this many pixels
+    #[arg(long, default_value_t = 0)]
+    pub shift: usize,
+    /// Change brightness by at most this share
+    #[arg(long, default_value_t = 0.0)]
+    pub brightness: f32,
+    /// Steps between checkpoints
+    #[arg(long, default_value_t = 500)]
+    pub save_every: u64,
+    /// Checkpoints to keep
+    #[arg(long, default_value_t = 2)]
+    pub keep: usize,
+    /// Steps between lines of out.log
+    #[arg(long, default_value_t = 20)]
+    pub log_every: u64,
+    /// Go on from the last checkpoint in --out
+    #[arg(long)]
+    pub resume: bool,
+    /// Stop (with a checkpoint) after this step, as if interrupted
+    #[arg(long)]
+    pub stop_after: Option<u64>,
+    /// auto, cpu, cuda or cuda:N
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    /// Threads of the tensor library; 0: its own choice
+    #[arg(long, default_value_t = 0)]
+    pub threads: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// A checkpoint, or a run (its last one)
+    pub checkpoint: PathBuf,
+    /// Label file
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// Folder of the pictures [default: the label file's]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+    /// Write the numbers here as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Appended to every query, to measure what prompt enhancement does
+    #[arg(long, default_value = "")]
+    pub suffix: String,
+    /// Print the best pictures for these texts as well
+    #[arg(long, value_name = "TEXT")]
+    pub query: Vec<String>,
+    #[arg(long, default_value = "auto")]
+    pub device: String,
+    #[arg(long, default_value_t = 0)]
+    pub threads: u16,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// A checkpoint, or a run (its last one)
+    pub checkpoint: PathBuf,
+    /// Model directory to write
+    pub out: PathBuf,
+    /// Name of the model in the database
+    #[arg(long)]
+    pub name: String,
+    /// fp32 or fp16
+    #[arg(long, default_value = "fp32")]
+    pub precision: String,
+    /// Label file whose captions give the mean text embedding
+    #[arg(long, value_name = "FILE")]
+    pub mean_text: Option<PathBuf>,
+    #[arg(long, default_value_t = 0)]
+    pub threads: u16,
+}

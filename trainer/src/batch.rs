@@ -1,0 +1,149 @@
+//! The batch of each step: which pictures, which of their captions, how altered.
+//!
+//! Everything random here follows from the run's seed and the number of the step alone, so
+//! that a resumed run draws what an uninterrupted one would have drawn.
+
+use std::collections::HashMap;
+
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::data::Labels;
+use crate::images::Pictures;
+use crate::tokens::Noise;
+
+/// How pictures are altered while training.
+#[derive(Clone, Copy, Debug)]
+pub struct Augment {
+    /// Mirror half of the pictures.
+    pub flip: bool,
+    /// Largest shift in either direction, pixels; what comes in is black, as in padding.
+    pub shift: usize,
+    /// Largest relative change of brightness.
+    pub brightness: f32,
+}
+
+/// What a batch is drawn from.
+#[derive(Debug)]
+pub struct Source<'a> {
+    pub labels: &'a Labels,
+    pub pictures: &'a Pictures,
+    /// Rows of the token table for each caption.
+    pub rows: &'a [Vec<i64>],
+    pub noise: Noise,
+    pub augment: Augment,
+    pub context_length: usize,
+    pub seed: u64,
+}
+
+/// One step's data, on the host.
+#[derive(Debug)]
+pub struct Batch {
+    /// [N, S, S, 3]
+    pub pictures: Vec<u8>,
+    /// M distinct captions as rows of the token table, shortest first.
+    pub captions: Vec<Vec<i64>>,
+    /// [N, M], 1 where a caption fits a picture.
+    pub matches: Vec<f32>,
+}
+
+/// Walks through the samples in a new order each epoch.
+#[derive(Debug)]
+pub struct Sampler {
+    seed: u64,
+    batch: usize,
+    epoch: Option<u64>,
+    order: Vec<u32>,
+}
+
+/// A generator for one purpose (`stream`) and one number (epoch or step) of a run.
+fn generator(seed: u64, stream: u64, number: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream << 48 | number);
+    rng
+}
+
+impl Sampler {
+    /// A sampler over `samples` pictures; `batch` must not exceed them.
+    pub fn new(samples: usize, batch: usize, seed: u64) -> Self {
+        Sampler { seed, batch, epoch: None, order: (0..samples as u32).collect() }
+    }
+
+    /// Steps in one epoch; the last samples that fill no batch wait for another epoch.
+    pub fn steps_per_epoch(&self) -> u64 {
+        (self.order.len() / self.batch) as u64
+    }
+
+    /// The samples of step `step` (from 0).
+    pub fn samples(&mut self, step: u64) -> &[u32] {
+        let epoch = step / self.steps_per_epoch();
+        if self.epoch != Some(epoch) {
+            self.order.sort_unstable();
+            self.order.shuffle(&mut generator(self.seed, 1, epoch));
+            self.epoch = Some(epoch);
+        }
+        let start = (step % self.steps_per_epoch()) as usize * self.batch;
+        &self.order[start..start + self.batch]
+    }
+}
+
+impl Source<'_> {
+    /// Draws the batch of one step.
+    pub fn batch(&self, step: u64, samples: &[u32]) -> Batch {
+        let mut rng = generator(self.seed, 2, step);
+        let mut pictures = Vec::with_capacity(samples.len() * self.pictures.stride());
+        // (rows, index of the caption, first position drawn)
+        let mut captions: Vec<(Vec<i64>, u32)> = Vec::with_capacity(samples.len());
+        let mut owner: Vec<usize> = Vec::with_capacity(samples.len());
+        let mut seen: HashMap<Vec<i64>, usize> = HashMap::new();
+        for &sample in samples {
+            let picture = self.pictures.get(sample as usize);
+            alter(picture, self.pictures.size, self.augment, &mut rng, &mut pictures);
+            let choices = &self.labels.samples[sample as usize].captions;
+            let caption = choices[rng.random_range(0..choices.len())];
+            let mut rows = self.rows[caption as usize].clone();
+            self.noise.apply(&mut rows, self.context_length, &mut rng);
+            let next = captions.len();
+            owner.push(*seen.entry(rows.clone()).or_insert_with(|| {
+                captions.push((rows, caption));
+                next
+            }));
+        }
+
+        let mut order: Vec<usize> = (0..captions.len()).collect();
+        order.sort_by_key(|&index| captions[index].0.len());
+        let mut matches = vec![0.0; samples.len() * captions.len()];
+        for (n, &sample) in samples.iter().enumerate() {
+            let sample = &self.labels.samples[sample as usize];
+            for (m, &index) in order.iter().enumerate() {
+                if owner[n] == index || self.labels.fits(sample, captions[index].1) {
+                    matches[n * captions.len() + m] = 1.0;
+                }
+            }
+        }
+        let captions = order.iter().map(|&index| std::mem::take(&mut captions[index].0)).collect();
+        Batch { pictures, captions, matches }
+    }
+}
+
+/// Appends the picture (side `size`), mirrored, shifted and brightened at random.
+fn alter(picture: &[u8], size: usize, how: Augment, rng: &mut impl Rng, out: &mut Vec<u8>) {
+    let flip = how.flip && rng.random_bool(0.5);
+    let reach = how.shift as i64;
+    let (dx, dy) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
+    let gain = 1.0 + how.brightness * rng.random_range(-1.0f32..=1.0);
+    let bright: Vec<u8> = (0..=255u8).map(|v| (f32::from(v) * gain + 0.5) as u8).collect();
+    let side = size as i64;
+    for y in 0..side {
+        for x in 0..side {
+            let (from_x, from_y) = (if flip { side - 1 - x } else { x } + dx, y + dy);
+            if (0..side).contains(&from_x) && (0..side).contains(&from_y) {
+                let at = ((from_y * side + from_x) * 3) as usize;
+                out.extend(picture[at..at + 3].iter().map(|&v| bright[usize::from(v)]));
+            } else {
+                out.extend([0, 0, 0]);
+            }
+        }
+    }
+}

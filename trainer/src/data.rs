@@ -1,0 +1,209 @@
+//! Label files: which picture goes with which captions, and which others would fit it.
+//!
+//! Two forms are read: the challenge's `image$attributes$caption[$augmented caption]`, one
+//! picture on as many lines as it has captions, and open_clip's CSV (`filepath<TAB>title`
+//! with a header line). Synthetic sets have the scenes' full description beside them, which
+//! then decides what fits. Nothing is decoded here.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use pgclip_scenes::{Query, Scene, set};
+
+/// What is known about one caption.
+#[derive(Clone, Debug)]
+pub struct Caption {
+    pub text: String,
+    /// The attributes named on its line, as sorted numbers; empty: unknown.
+    attributes: Vec<u32>,
+    /// What it asks for, in sets of synthetic scenes.
+    query: Option<Query>,
+}
+
+/// One picture with its captions.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    pub path: PathBuf,
+    /// Indices into [`Labels::captions`], at least one.
+    pub captions: Vec<u32>,
+    /// All attributes named on any of its lines, sorted.
+    attributes: Vec<u32>,
+    /// What the picture shows, in sets of synthetic scenes.
+    pub scene: Option<Scene>,
+}
+
+/// A label file in memory.
+#[derive(Clone, Debug, Default)]
+pub struct Labels {
+    pub samples: Vec<Sample>,
+    /// Distinct captions.
+    pub captions: Vec<Caption>,
+}
+
+impl Labels {
+    /// Reads a label file; pictures are sought in `images`, or else in the folder `images`
+    /// beside the file, or else beside the file itself.
+    pub fn read(path: &Path, images: Option<&Path>) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the label file {}", path.display()))?;
+        let beside = path.parent().unwrap_or(Path::new(""));
+        let inner = beside.join(set::IMAGES);
+        let folder = images.unwrap_or(if inner.is_dir() { &inner } else { beside });
+        let csv = path.extension().is_some_and(|end| end == "csv" || end == "tsv");
+        let mut reader = Reader::new(folder);
+        for (number, line) in text.lines().enumerate() {
+            if line.trim().is_empty() || (csv && number == 0) {
+                continue;
+            }
+            let parsed = if csv { parse_csv(line) } else { parse_challenge(line) };
+            let (image, attributes, caption) =
+                parsed.with_context(|| format!("{}, line {}", path.display(), number + 1))?;
+            reader.add(image, attributes, caption);
+        }
+        let mut labels = reader.labels;
+        ensure!(!labels.samples.is_empty(), "{} names no picture", path.display());
+        let scenes = beside.join(set::SCENES);
+        if scenes.is_file() {
+            labels.describe(&scenes)?;
+        }
+        Ok(labels)
+    }
+
+    /// Whether the caption of that index fits the sample: it is one of its own, or what it
+    /// asks for is what the scene shows, or (without scenes) all attributes that its line
+    /// names are among the sample's.
+    pub fn fits(&self, sample: &Sample, index: u32) -> bool {
+        let caption = &self.captions[index as usize];
+        if sample.captions.contains(&index) {
+            return true;
+        }
+        match (&caption.query, &sample.scene) {
+            (Some(query), Some(scene)) => query.matches(scene),
+            (None, None) => {
+                !caption.attributes.is_empty() && is_subset(&caption.attributes, &sample.attributes)
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the scenes of a synthetic set, picture by picture in the order of the labels.
+    fn describe(&mut self, path: &Path) -> Result<()> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        let scenes: Vec<Scene> = text
+            .lines()
+            .enumerate()
+            .map(|(number, line)| {
+                serde_json::from_str(line)
+                    .with_context(|| format!("{}, line {}", path.display(), number + 1))
+            })
+            .collect::<Result<_>>()?;
+        ensure!(
+            scenes.len() == self.samples.len(),
+            "{} describes {} scenes; the labels name {} pictures",
+            path.display(),
+            scenes.len(),
+            self.samples.len()
+        );
+        for (sample, scene) in self.samples.iter_mut().zip(scenes) {
+            sample.scene = Some(scene);
+        }
+        for caption in &mut self.captions {
+            caption.query = Query::parse(&caption.text);
+        }
+        Ok(())
+    }
+}
+
+/// Collects lines into [`Labels`].
+struct Reader<'a> {
+    folder: &'a Path,
+    labels: Labels,
+    samples: HashMap<String, usize>,
+    captions: HashMap<(String, Vec<u32>), u32>,
+    attributes: HashMap<String, u32>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(folder: &'a Path) -> Self {
+        Reader {
+            folder,
+            labels: Labels::default(),
+            samples: HashMap::new(),
+            captions: HashMap::new(),
+            attributes: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, image: &str, attributes: &str, text: &str) {
+        let mut named: Vec<u32> = split_attributes(attributes)
+            .map(|name| {
+                let next = self.attributes.len() as u32;
+                *self.attributes.entry(name.to_owned()).or_insert(next)
+            })
+            .collect();
+        named.sort_unstable();
+        named.dedup();
+
+        let next = self.labels.captions.len() as u32;
+        let caption =
+            *self.captions.entry((text.to_owned(), named.clone())).or_insert_with(|| {
+                let text = text.to_owned();
+                let attributes = named.clone();
+                self.labels.captions.push(Caption { text, attributes, query: None });
+                next
+            });
+
+        let next = self.labels.samples.len();
+        let index = *self.samples.entry(image.to_owned()).or_insert_with(|| {
+            let path = self.folder.join(image);
+            let (captions, attributes) = (vec![], vec![]);
+            self.labels.samples.push(Sample { path, captions, attributes, scene: None });
+            next
+        });
+        let sample = &mut self.labels.samples[index];
+        if !sample.captions.contains(&caption) {
+            sample.captions.push(caption);
+        }
+        sample.attributes.extend(named);
+        sample.attributes.sort_unstable();
+        sample.attributes.dedup();
+    }
+}
+
+/// Whether every element of the sorted `part` is in the sorted `whole`.
+fn is_subset(part: &[u32], whole: &[u32]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|wanted| rest.any(|have| have == wanted))
+}
+
+/// Attributes are separated by commas where there are any, else by blanks; a list of
+/// 0 and 1 (the pedestrians' flags) names nothing by itself.
+fn split_attributes(text: &str) -> impl Iterator<Item = &str> {
+    let commas = text.contains(',');
+    text.split(move |c: char| if commas { c == ',' } else { c.is_whitespace() })
+        .map(str::trim)
+        .filter(|name| !matches!(*name, "" | "0" | "1"))
+}
+
+fn parse_challenge(line: &str) -> Result<(&str, &str, &str)> {
+    let mut fields = line.split('$');
+    match (fields.next(), fields.next(), fields.next()) {
+        (Some(image), Some(attributes), Some(caption))
+            if !image.trim().is_empty() && !caption.trim().is_empty() =>
+        {
+            Ok((image.trim(), attributes, caption.trim()))
+        }
+        _ => bail!("expected image$attributes$caption, found {line:?}"),
+    }
+}
+
+fn parse_csv(line: &str) -> Result<(&str, &str, &str)> {
+    match line.split_once('\t') {
+        Some((image, caption)) if !image.trim().is_empty() && !caption.trim().is_empty() => {
+            Ok((image.trim(), "", caption.trim().trim_matches('"')))
+        }
+        _ => bail!("expected filepath<TAB>title, found {line:?}"),
+    }
+}

@@ -1,0 +1,76 @@
+//! Many pictures or texts through a model, in chunks of like length.
+//!
+//! Shared by training and evaluation: both hand over host data and want one tensor back.
+
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::images::Pictures;
+use crate::model::Clip;
+
+/// Texts as a rectangle cut to the longest of them: rows [N, L] and ends [N].
+pub fn rectangle(texts: &[Vec<i64>], device: Device) -> (Tensor, Tensor) {
+    let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
+    let mut rows = vec![0i64; texts.len() * longest];
+    for (line, text) in rows.chunks_mut(longest.max(1)).zip(texts) {
+        line[..text.len()].copy_from_slice(text);
+    }
+    let ends: Vec<i64> = texts.iter().map(|text| text.len() as i64 - 1).collect();
+    let rows = Tensor::from_slice(&rows).view([texts.len() as i64, longest as i64]);
+    (rows.to_device(device), Tensor::from_slice(&ends).to_device(device))
+}
+
+/// Texts, shortest first, in at most `parts` rectangles: [N, D], in the order given.
+///
+/// Cutting by length saves the padding that one long caption costs all others.
+pub fn sorted_texts(model: &Clip, texts: &[Vec<i64>], parts: usize, device: Device) -> Tensor {
+    let chunk = texts.len().div_ceil(parts.max(1)).max(1);
+    let encoded: Vec<Tensor> = texts
+        .chunks(chunk)
+        .map(|part| {
+            let (rows, ends) = rectangle(part, device);
+            model.encode_rows(&rows, &ends)
+        })
+        .collect();
+    Tensor::cat(&encoded, 0)
+}
+
+/// Unit-length embeddings of texts (rows of the token table), [N, D] on the CPU, without gradients.
+pub fn texts(model: &Clip, texts: &[Vec<i64>], device: Device) -> Tensor {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.sort_by_key(|&index| texts[index].len());
+    let sorted: Vec<Vec<i64>> = order.iter().map(|&index| texts[index].clone()).collect();
+    let encoded = no_grad(|| {
+        let parts: Vec<Tensor> = sorted
+            .chunks(256)
+            .map(|part| sorted_texts(model, part, 1, device).to_device(Device::Cpu))
+            .collect();
+        Tensor::cat(&parts, 0)
+    });
+    let mut back = vec![0i64; order.len()];
+    for (place, &index) in order.iter().enumerate() {
+        back[index] = place as i64;
+    }
+    encoded.index_select(0, &Tensor::from_slice(&back))
+}
+
+/// A batch of pictures on the host as a tensor [N, S, S, 3].
+pub fn picture_tensor(bytes: &[u8], size: usize, device: Device) -> Tensor {
+    let n = bytes.len() / (size * size * 3);
+    let shape = [n as i64, size as i64, size as i64, 3];
+    Tensor::from_data_size(bytes, &shape, Kind::Uint8).to_device(device)
+}
+
+/// Unit-length embeddings of all pictures, [N, D] on the CPU, without gradients.
+pub fn pictures(model: &Clip, pictures: &Pictures, device: Device) -> Tensor {
+    no_grad(|| {
+        let parts: Vec<Tensor> = pictures
+            .bytes
+            .chunks(pictures.stride() * 128)
+            .map(|part| {
+                let tensor = picture_tensor(part, pictures.size, device);
+                model.encode_bytes(&tensor).to_device(Device::Cpu)
+            })
+            .collect();
+        Tensor::cat(&parts, 0)
+    })
+}

@@ -1,0 +1,2 @@
+use anyhow::Result;
+pub fn run(_: &crate::args::ExportArgs) -> Result<()> { Ok(()) }

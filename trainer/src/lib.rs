@@ -1,0 +1,33 @@
+//! Training, evaluation and export of CLIP models on libtorch (`tch`).
+//!
+//! Modules in the order data flows through them: command line and library set-up,
+//! label files, pictures and captions in memory, batches, the model, the loss, the
+//! optimiser, checkpoints, the training loop, evaluation, export.
+
+pub mod args;
+pub mod torch;
+
+pub mod synth;
+
+pub mod data;
+pub mod images;
+pub mod tokens;
+
+pub mod batch;
+
+pub mod config;
+pub mod model;
+pub mod params;
+
+pub mod encode;
+pub mod loss;
+pub mod optim;
+pub mod schedule;
+
+pub mod checkpoint;
+pub mod train;
+
+pub mod eval;
+pub mod metrics;
+
+pub mod export;

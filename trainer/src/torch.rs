@@ -1,0 +1,109 @@
+//! libtorch at run time: its version, CUDA's half of it, threads and devices.
+//!
+//! The binary is linked against `libtorch_cpu` and `libc10` alone, so that one build
+//! runs with the small CPU set and with all of CUDA: `libtorch_cuda.so` is opened here
+//! when it lies beside them.
+
+use std::ffi::{CStr, CString};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail, ensure};
+use tch::{Cuda, Device};
+
+/// The only libtorch whose symbols tch 0.24 knows.
+pub const TORCH_VERSION: &str = "2.11.0";
+
+/// Checks the library, loads CUDA's half if it is there, sets the number of threads (0: torch's choice).
+pub fn prepare(threads: u16) -> Result<()> {
+    if let Some(library) = loaded_library() {
+        check_version(&library)?;
+        load_cuda(&library)?;
+    }
+    if threads > 0 {
+        tch::set_num_threads(i32::from(threads));
+    }
+    Ok(())
+}
+
+/// The device named on the command line: `auto`, `cpu` or `cuda[:N]`.
+pub fn device(name: &str) -> Result<Device> {
+    match name {
+        "auto" => Ok(Device::cuda_if_available()),
+        "cpu" => Ok(Device::Cpu),
+        _ => {
+            let index = match name.strip_prefix("cuda") {
+                Some("") => 0,
+                Some(rest) => match rest.strip_prefix(':').and_then(|n| n.parse().ok()) {
+                    Some(index) => index,
+                    None => bail!("device {name:?}: expected auto, cpu, cuda or cuda:N"),
+                },
+                None => bail!("device {name:?}: expected auto, cpu, cuda or cuda:N"),
+            };
+            ensure!(
+                Cuda::is_available(),
+                "device {name:?}: CUDA is not available (`make trainer CUDA=1` fetches its library)"
+            );
+            let count = Cuda::device_count() as usize;
+            ensure!(index < count, "device {name:?}: this machine has {count} CUDA device(s)");
+            Ok(Device::Cuda(index))
+        }
+    }
+}
+
+/// The path of the `libtorch_cpu.so` this process runs with, from its own memory map.
+fn loaded_library() -> Option<PathBuf> {
+    let maps = std::fs::read_to_string("/proc/self/maps").ok()?;
+    maps.lines()
+        .filter_map(|line| line.find('/').map(|at| Path::new(&line[at..])))
+        .find(|path| path.file_name().is_some_and(|name| name == "libtorch_cpu.so"))
+        .map(Path::to_path_buf)
+}
+
+/// Reads the wheel's `version.py` (or libtorch's `build-version`) beside the library.
+fn check_version(library: &Path) -> Result<()> {
+    let Some(root) = library.parent().and_then(Path::parent) else {
+        return Ok(());
+    };
+    let python = std::fs::read_to_string(root.join("version.py")).ok().and_then(|text| {
+        text.lines()
+            .find_map(|line| line.strip_prefix("__version__ = ").map(str::to_owned))
+    });
+    let Some(text) = python.or_else(|| std::fs::read_to_string(root.join("build-version")).ok())
+    else {
+        return Ok(()); // a system package says nothing; the linker has the last word
+    };
+    let version = text.trim().trim_matches(['\'', '"']);
+    ensure!(
+        version.split('+').next() == Some(TORCH_VERSION),
+        "{} is torch {version}; pgclip-train runs with exactly {TORCH_VERSION} (`make trainer` fetches it)",
+        library.display()
+    );
+    Ok(())
+}
+
+/// Opens `libtorch_cuda.so` so that it registers its kernels; its absence is fine.
+///
+/// The small CPU set comes with the file but without CUDA's own libraries: then the
+/// loader refuses it, and training goes on on the CPU.
+fn load_cuda(library: &Path) -> Result<()> {
+    let path = library.with_file_name("libtorch_cuda.so");
+    if !path.exists() || !Path::new("/dev/nvidiactl").exists() {
+        return Ok(());
+    }
+    let name = CString::new(path.as_os_str().as_encoded_bytes())?;
+    // SAFETY: `name` is a C string; the library's initialisers are torch's own and are meant
+    // to run in a process that has loaded libtorch_cpu. It is never closed.
+    let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_LAZY | libc::RTLD_GLOBAL) };
+    if handle.is_null() {
+        // SAFETY: dlerror returns the message of the failed call above, or null.
+        let message = unsafe { libc::dlerror() };
+        let why = if message.is_null() {
+            "unknown reason".into()
+        } else {
+            // SAFETY: a non-null dlerror is a C string valid until the next dl call.
+            unsafe { CStr::from_ptr(message) }.to_string_lossy()
+        };
+        eprintln!("no CUDA: {} was not loaded: {why}", path.display());
+    }
+    Ok(())
+}
