@@ -103,7 +103,9 @@ fn check(mode: &Mode, file: &Path, name: &str) -> Result<()> {
     let alternatives = (1..10).map(|n| expected.join(format!("{name}_{n}.out")));
     let candidates: Vec<PathBuf> =
         [first.clone()].into_iter().chain(alternatives).filter(|path| path.exists()).collect();
+    let difference = result.with_extension("diff");
     if candidates.iter().any(|path| fs::read_to_string(path).is_ok_and(|text| text == actual)) {
+        let _ = fs::remove_file(difference);
         return Ok(());
     }
     if blessing() {
@@ -112,13 +114,17 @@ fn check(mode: &Mode, file: &Path, name: &str) -> Result<()> {
         return Ok(());
     }
     // The alternative that differs least is the one that was meant.
-    let difference = candidates.iter().map(|path| diff(path, &result)).min_by_key(String::len);
-    let difference = difference.unwrap_or_else(|| format!("{} is missing", first.display()));
-    fs::write(result.with_extension("diff"), &difference)?;
+    let least = candidates.iter().map(|path| diff(path, &result)).min_by_key(String::len);
+    let text = least.unwrap_or_else(|| format!("{} is missing", first.display()));
+    fs::write(difference, &text)?;
+    // Of the server's log only what a reader of the difference cannot see there: crashes, warnings.
     let log = mode.cluster()?.log();
-    let tail = log.lines().rev().take(20).collect::<Vec<_>>();
-    let tail = tail.into_iter().rev().collect::<Vec<_>>().join("\n");
-    Err(anyhow!("{difference}\nThe server's log ends:\n{tail}"))
+    let unusual = log.lines().filter(|line| {
+        ["PANIC:", "WARNING:", "signal", "pgclip"].iter().any(|word| line.contains(word))
+            && !line.contains("STATEMENT:")
+    });
+    let unusual = unusual.collect::<Vec<_>>().join("\n");
+    Err(anyhow!("{text}\n{unusual}"))
 }
 
 /// What psql prints for `file`, with nothing in it that depends on the machine.

@@ -1,1 +1,87 @@
-fn main() {}
+//! The program behind `make demo`: pictures into a private PostgreSQL with COPY, sentences out
+//! of it with `text_search()`.
+//!
+//! The steps are in the order of the modules: pictures are drawn, a server is started and filled,
+//! searches are run, and what came out is printed and written as a page.
+
+mod html;
+mod pictures;
+mod report;
+mod searches;
+mod server;
+mod step;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pgclip_cluster::{Shutdown, workspace};
+
+use crate::report::Report;
+use crate::step::step;
+
+/// Fills a private PostgreSQL with generated pictures and searches them by sentences.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Draw, load and search; leaves the server running.
+    Run {
+        /// How many pictures to load.
+        #[arg(long, default_value_t = 2400)]
+        pictures: usize,
+        /// A model directory to use instead of the built-in model (the server must be able to read it).
+        #[arg(long)]
+        model: Option<PathBuf>,
+    },
+    /// Stop the server.
+    Stop,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Action::Run { pictures, model } => run(pictures, model),
+        Action::Stop => stop(),
+    }
+}
+
+fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
+    let folder = workspace().join("target/demo");
+    let what = format!("Draw {count} pictures in {}", folder.join("images").display());
+    let pictures = step(&what, || pictures::draw(&folder.join("images"), count))?;
+    let (cluster, mut client) = server::open(&folder.join("pg"), model.as_deref())?;
+    let copied = server::copy(&mut client, &pictures)?;
+    let searches = searches::run(&mut client, &pictures)?;
+    let report = Report {
+        server: format!("PostgreSQL {}", cluster.server().version()),
+        model: server::model(&mut client)?,
+        pictures: pictures.len(),
+        copied,
+        searches,
+    };
+    let page = folder.join("index.html");
+    step(&format!("Write {}", page.display()), || html::write(&report, &page))?;
+    println!("\nThe server goes on running until `make demo-stop`. To go on playing:\n");
+    println!("  {}\n", cluster.psql_line(server::DATABASE));
+    println!(
+        "  SELECT (hit).id, score, (hit).label FROM text_search(NULL::photos, 'a yellow bus');"
+    );
+    Ok(())
+}
+
+fn stop() -> Result<()> {
+    match server::builder(&workspace().join("target/demo/pg")).find()? {
+        Some(cluster) if cluster.is_running() => {
+            step("Stop the demo's server", || cluster.stop(Shutdown::Fast))
+        }
+        _ => {
+            println!("The demo's server does not run.");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The pictures of the demo: scenes drawn from seeds that no training used, kept as JPEG files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use pgclip_scenes::{Scene, SceneOptions};
+use rayon::prelude::*;
+
+/// The first seed of the demo's pictures; the trainer's are far below.
+const FIRST_SEED: u64 = 7_000_000_000;
+
+/// 2026-11-01 00:00 UTC, in seconds.
+const FIRST_TIME: u64 = 1_793_491_200;
+
+/// Where the pictures seem to come from.
+pub const CAMERAS: [&str; 6] =
+    ["north gate", "south gate", "harbour road", "station square", "ring road", "tunnel"];
+
+/// One picture, with what it shows: the truth that hits are held against.
+pub struct Picture {
+    pub id: i64,
+    pub scene: Scene,
+    pub file: PathBuf,
+}
+
+impl Picture {
+    pub fn camera(&self) -> &'static str {
+        CAMERAS[self.id as usize % CAMERAS.len()]
+    }
+
+    /// When it was taken: every seven minutes from the first of November.
+    pub fn taken_at(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST_TIME + 420 * self.id as u64)
+    }
+}
+
+/// Draws `count` pictures into `folder`, or takes those that an earlier run left there.
+pub fn draw(folder: &Path, count: usize) -> Result<Vec<Picture>> {
+    let options = SceneOptions::default();
+    let pictures: Vec<Picture> = (0..count)
+        .map(|number| Picture {
+            id: number as i64 + 1,
+            scene: Scene::sample(FIRST_SEED + number as u64, &options),
+            file: folder.join(format!("{:05}.jpg", number + 1)),
+        })
+        .collect();
+    // Says what is there; written last, so that a run cut short is repeated.
+    let note = folder.join("drawn.txt");
+    let drawn = format!("{count} pictures by pgclip-demo {}\n", env!("CARGO_PKG_VERSION"));
+    if fs::read_to_string(&note).is_ok_and(|text| text == drawn) {
+        return Ok(pictures);
+    }
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    pictures.par_iter().try_for_each(|picture| {
+        fs::write(&picture.file, picture.scene.file(&options))
+            .with_context(|| format!("cannot write {}", picture.file.display()))
+    })?;
+    fs::write(&note, drawn)?;
+    Ok(pictures)
+}
+
+/// A picture that is not among those of [`draw`]: the first unseen scene that `wanted` likes.
+pub fn unseen(wanted: impl Fn(&Scene) -> bool) -> (Scene, Vec<u8>) {
+    let options = SceneOptions::default();
+    let seeds = FIRST_SEED + 1_000_000..;
+    let mut scenes = seeds.map(|seed| Scene::sample(seed, &options));
+    let scene = scenes.find(|scene| wanted(scene)).expect("seeds do not end");
+    let file = scene.file(&options);
+    (scene, file)
+}
