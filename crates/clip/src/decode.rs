@@ -5,6 +5,7 @@
 //! hold, the answer is an image or an error that says what was found. The modes are Pillow's
 //! because open_clip resizes in them (see `preprocess`); each format has a file of its own.
 
+mod bmp;
 mod gif;
 mod jpeg;
 mod orient;
@@ -174,7 +175,8 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
         Format::Jpeg => jpeg::decode(bytes, limits),
         Format::Png => png::decode(bytes, limits),
         Format::Gif => gif::decode(bytes, limits),
-        Format::WebP | Format::Bmp | Format::Tiff => other::decode(format, bytes, limits),
+        Format::Bmp => bmp::decode(bytes, limits),
+        Format::WebP | Format::Tiff => other::decode(format, bytes, limits),
     }));
     decoded.unwrap_or_else(|_| {
         Err(DecodeError::Corrupt { format, message: "the decoder gave up on it".into() })

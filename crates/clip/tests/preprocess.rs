@@ -40,7 +40,6 @@ fn tolerance(name: &str) -> (f64, u8) {
     match name.rsplit_once('.').map(|(_, kind)| kind) {
         Some("jpg") => (0.5, 4),
         Some("webp") if name.starts_with("lossy") => (0.5, 4),
-        Some("bmp") if name.starts_with("palette") => (20.0, 255),
         _ => (0.0, 0),
     }
 }

@@ -1,5 +1,5 @@
-//! WebP, BMP and TIFF, through the `image` crate: for these its colour modes are Pillow's, but
-//! for palettes in BMP, which it expands.
+//! WebP and TIFF, through the `image` crate: for these its colour modes are Pillow's. What it
+//! reads of BMP goes through here too.
 
 use std::io::Cursor;
 
@@ -14,17 +14,22 @@ pub(super) fn decode(
     bytes: &[u8],
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
-    let failed = |error| error_of(error, format, bytes);
-    let kind = match format {
-        Format::WebP => ImageFormat::WebP,
-        Format::Bmp => ImageFormat::Bmp,
-        _ => ImageFormat::Tiff,
-    };
+    let kind = if format == Format::WebP { ImageFormat::WebP } else { ImageFormat::Tiff };
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
     let mut memory = image::Limits::default();
     memory.max_alloc = Some(limits.memory);
     reader.limits(memory);
-    let mut decoder = reader.into_decoder().map_err(failed)?;
+    let decoder = reader.into_decoder().map_err(|error| error_of(error, format, bytes))?;
+    read(decoder, format, bytes, limits)
+}
+
+/// Checks the limits and reads the pixels.
+pub(super) fn read(
+    mut decoder: impl ImageDecoder,
+    format: Format,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<Decoded, DecodeError> {
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
         return Err(DecodeError::Corrupt { format, message: "it has no pixels".into() });
@@ -37,7 +42,9 @@ pub(super) fn decode(
         Orientation::NoTransforms
     };
     let high = |samples: Vec<u16>| samples.into_iter().map(|sample| (sample >> 8) as u8).collect();
-    let (mode, pixels) = match DynamicImage::from_decoder(decoder).map_err(failed)? {
+    let (mode, pixels) = match DynamicImage::from_decoder(decoder)
+        .map_err(|error| error_of(error, format, bytes))?
+    {
         DynamicImage::ImageLuma8(image) => (Mode::L, image.into_raw()),
         DynamicImage::ImageLumaA8(image) => (Mode::La, image.into_raw()),
         DynamicImage::ImageRgb8(image) => (Mode::Rgb, image.into_raw()),
@@ -55,7 +62,7 @@ pub(super) fn decode(
     Ok(orient::apply(image, orientation))
 }
 
-fn error_of(error: ImageError, format: Format, bytes: &[u8]) -> DecodeError {
+pub(super) fn error_of(error: ImageError, format: Format, bytes: &[u8]) -> DecodeError {
     let message = error.to_string();
     match error {
         ImageError::Unsupported(_) => {
