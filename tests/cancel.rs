@@ -1,0 +1,150 @@
+//! Statements that wait for the encoder end when they are told to. The encoder is stopped by
+//! SIGSTOP, so that they would wait for ever.
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pgclip_cluster::{Cluster, Process};
+use pgclip_tests::{copy, make_photos, pictures, sqlstate, start, value};
+use postgres::Client;
+
+/// Far longer than any statement here takes, far shorter than for ever.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A stopped encoder; it goes on when this is dropped.
+struct Stopped(Vec<Process>);
+
+impl Stopped {
+    fn new(cluster: &Cluster) -> Self {
+        let encoders = cluster.encoders();
+        encoders.iter().for_each(|encoder| encoder.signal(libc::SIGSTOP));
+        Self(encoders)
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|encoder| encoder.signal(libc::SIGCONT));
+    }
+}
+
+/// Starts a cluster whose encoder runs, with the table of photos.
+fn prepared(name: &str) -> Result<(Cluster, Client)> {
+    let (cluster, mut client) = start(&Cluster::builder(name))?;
+    make_photos(&mut client)?;
+    copy(&mut client, "photos", &pictures(4)).context("the first COPY")?;
+    Ok((cluster, client))
+}
+
+/// Every kind of statement that waits for the encoder.
+fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error>); 4] {
+    [
+        ("encode_text", |client| client.batch_execute("SELECT encode_text('never seen before')")),
+        ("encode_image", |client| {
+            client.batch_execute("SELECT encode_image(image) FROM photos WHERE id = 1")
+        }),
+        ("text_search", |client| {
+            client.batch_execute("SELECT * FROM text_search(NULL::photos, 'never heard before')")
+        }),
+        ("COPY", |client| {
+            client.batch_execute("DELETE FROM photos WHERE id > 100")?;
+            client
+                .batch_execute("INSERT INTO photos (id, image) SELECT id + 100, image FROM photos")
+        }),
+    ]
+}
+
+/// Runs a statement in a session of its own, interrupts it while it waits, and returns how it
+/// ended together with the session.
+fn interrupted(
+    cluster: &Cluster,
+    statement: fn(&mut Client) -> Result<(), postgres::Error>,
+    interrupt: &str,
+) -> Result<(String, Client)> {
+    let mut session = cluster.connect()?;
+    let backend: i32 = value(&mut session, "SELECT pg_backend_pid()")?;
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let ended = sqlstate(statement(&mut session));
+        // The test may have given up.
+        let _ = sender.send((ended, session));
+    });
+    let mut observer = cluster.connect()?;
+    cluster.wait_for("the statement to wait", || {
+        let waits = "SELECT count(*) > 0 FROM pg_stat_activity
+            WHERE pid = $1 AND state = 'active' AND wait_event_type IN ('Extension', 'Client', 'IPC')";
+        Ok(observer.query_one(waits, &[&backend])?.get(0))
+    })?;
+    observer.execute(interrupt, &[&backend])?;
+    receiver.recv_timeout(PATIENCE).with_context(|| format!("{interrupt}: it still waits"))
+}
+
+#[test]
+fn statement_timeout_ends_a_waiting_statement() -> Result<()> {
+    let (cluster, mut client) = prepared("timeout")?;
+    let stopped = Stopped::new(&cluster);
+    client.batch_execute("SET statement_timeout = '500ms'")?;
+    for (name, statement) in statements() {
+        assert_eq!(sqlstate(statement(&mut client)), "57014", "{name}");
+    }
+    drop(stopped);
+    client.batch_execute("RESET statement_timeout")?;
+    for (name, statement) in statements() {
+        assert_eq!(sqlstate(statement(&mut client)), "no error", "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn cancelling_ends_a_waiting_statement() -> Result<()> {
+    let (cluster, _client) = prepared("cancel")?;
+    let stopped = Stopped::new(&cluster);
+    let mut sessions = Vec::new();
+    for (name, statement) in statements() {
+        let (ended, session) = interrupted(&cluster, statement, "SELECT pg_cancel_backend($1)")
+            .with_context(|| name)?;
+        assert_eq!(ended, "57014", "{name}");
+        sessions.push(session);
+    }
+    drop(stopped);
+    for mut session in sessions {
+        assert!(value::<bool>(&mut session, "SELECT dims(encode_text('again')) > 0")?);
+    }
+    Ok(())
+}
+
+#[test]
+fn terminating_ends_a_waiting_session() -> Result<()> {
+    let (cluster, mut client) = prepared("terminate")?;
+    let stopped = Stopped::new(&cluster);
+    for (name, statement) in statements() {
+        let (ended, _) = interrupted(&cluster, statement, "SELECT pg_terminate_backend($1)")
+            .with_context(|| name)?;
+        assert_eq!(ended, "57P01", "{name}");
+    }
+    drop(stopped);
+    assert!(value::<bool>(&mut client, "SELECT dims(encode_text('again')) > 0")?);
+    Ok(())
+}
+
+#[test]
+fn a_server_stops_while_statements_wait() -> Result<()> {
+    let (cluster, _client) = prepared("stop")?;
+    let stopped = Stopped::new(&cluster);
+    let waiting: Vec<_> = statements()
+        .into_iter()
+        .map(|(_, statement)| {
+            let mut session = cluster.connect()?;
+            Ok(std::thread::spawn(move || sqlstate(statement(&mut session))))
+        })
+        .collect::<Result<_>>()?;
+    std::thread::sleep(Duration::from_millis(300));
+    // A stopped process cannot end by itself; the supervisor kills it.
+    cluster.stop(pgclip_cluster::Shutdown::Fast)?;
+    for session in waiting {
+        assert!(session.join().is_ok_and(|state| state != "no error"));
+    }
+    drop(stopped);
+    cluster.wait_for("the encoder's end", || Ok(cluster.encoders().is_empty()))
+}

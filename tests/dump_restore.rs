@@ -1,0 +1,56 @@
+//! A dump carries the user's models, templates and attached columns, and a restore writes rows as
+//! they were: embeddings are not computed again.
+
+use std::process::Stdio;
+
+use anyhow::{Context, Result, ensure};
+use pgclip_cluster::Cluster;
+use pgclip_tests::{copy, make_photos, pictures, start, value};
+
+/// `pg_dump postgres | psql restored`.
+fn restore(cluster: &Cluster) -> Result<()> {
+    cluster.connect()?.batch_execute("CREATE DATABASE restored TEMPLATE template0")?;
+    let mut dump = cluster.client_program("pg_dump", "postgres").stdout(Stdio::piped()).spawn()?;
+    let psql = cluster
+        .client_program("psql", "restored")
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+        .stdin(dump.stdout.take().context("no pipe")?)
+        .stdout(Stdio::null())
+        .output()?;
+    ensure!(dump.wait()?.success(), "pg_dump failed");
+    ensure!(psql.status.success(), "psql: {}", String::from_utf8_lossy(&psql.stderr));
+    Ok(())
+}
+
+#[test]
+fn a_restored_database_is_the_same() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("dump"))?;
+    make_photos(&mut client)?;
+    copy(&mut client, "photos", &pictures(5)).context("COPY")?;
+    // An embedding that its image does not have: only a second encoding could change it.
+    client.batch_execute(
+        "ALTER TABLE photos DISABLE TRIGGER USER;
+         UPDATE photos SET embedding = (SELECT embedding FROM photos WHERE id = 1) WHERE id = 2;
+         ALTER TABLE photos ENABLE TRIGGER USER;
+         INSERT INTO clip_templates (domain, words) VALUES ('boats', '{boat,ship}');
+         UPDATE clip_templates SET templates = '{\"{} at night\"}' WHERE domain = 'vehicle'",
+    )?;
+    restore(&cluster)?;
+    let mut restored = cluster.connect_as(pgclip_cluster::SUPERUSER, "restored")?;
+    for query in [
+        "SELECT string_agg(id || embedding::text, ' ' ORDER BY id) FROM photos",
+        "SELECT string_agg(t::text, ' ' ORDER BY domain, builtin) FROM clip_templates AS t",
+        "SELECT string_agg(c::text, ' ') FROM clip_columns AS c",
+        "SELECT string_agg(m.name || m.digest, ' ' ORDER BY m.name) FROM clip_models AS m",
+        "SELECT string_agg(e::text, ' ') FROM enhance_prompt('a ship') AS e",
+    ] {
+        let before: Option<String> = value(&mut client, query)?;
+        assert!(before.is_some(), "{query} has nothing to compare");
+        assert_eq!(value::<Option<String>>(&mut restored, query)?, before, "{query}");
+    }
+    // The column is attached in the restored database too.
+    restored.execute("INSERT INTO photos (id, image) VALUES (6, $1)", &[&pictures(6)[5]])?;
+    let near = "SELECT (embedding <=> encode_image(image)) < 1e-3 FROM photos WHERE id = 6";
+    assert!(value::<bool>(&mut restored, near)?);
+    Ok(())
+}
