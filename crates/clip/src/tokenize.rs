@@ -5,6 +5,8 @@
 //! text may be one word of megabytes; here it is n log n, and no more words are encoded than fit.
 
 mod clean;
+mod html;
+mod mojibake;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -20,7 +22,7 @@ pub const START_OF_TEXT: i64 = CLIP_VOCABULARY as i64 - 2;
 pub const END_OF_TEXT: i64 = CLIP_VOCABULARY as i64 - 1;
 
 /// Bytes of a text that are looked at. 77 tokens are a few hundred bytes of text.
-pub const MAX_TEXT_BYTES: usize = 1 << 20;
+pub const MAX_TEXT_BYTES: usize = 1_000_000;
 
 /// The merges of CLIP's byte-pair encoding in order of rank, from open_clip (MIT), OpenAI's own.
 const MERGES: &str = include_str!("../data/clip_merges.txt");
