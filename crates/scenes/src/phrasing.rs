@@ -79,16 +79,16 @@ fn vehicle<R: RngCore>(v: &Vehicle, dice: &mut Dice<R>) -> String {
         (false, _) => Some("vehicle"),
     };
     let badge = make.then(|| v.make.word());
-    if let (Some(tint), Some(noun)) = (tint, noun) {
-        if dice.chance(0.1) {
-            let thing: Vec<&str> = badge.into_iter().chain([noun]).collect();
-            let thing = thing.join(" ");
-            let n = n_before_vowel(&thing);
-            return match dice.below(2) {
-                0 => format!("a{n} {thing} that is {tint}"),
-                _ => format!("the {thing} is {tint}"),
-            };
-        }
+    if let (Some(tint), Some(noun)) = (tint, noun)
+        && dice.chance(0.1)
+    {
+        let thing: Vec<&str> = badge.into_iter().chain([noun]).collect();
+        let thing = thing.join(" ");
+        let n = n_before_vowel(&thing);
+        return match dice.below(2) {
+            0 => format!("a{n} {thing} that is {tint}"),
+            _ => format!("the {thing} is {tint}"),
+        };
     }
     let words: Vec<&str> = [tint, badge, noun].into_iter().flatten().collect();
     frame(&words.join(" "), dice)

@@ -10,13 +10,13 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 fn scene(subject: Subject, seed: u64) -> Scene {
-    let domain = if seed % 2 == 0 { Domain::Web } else { Domain::Surveillance };
+    let domain = if seed.is_multiple_of(2) { Domain::Web } else { Domain::Surveillance };
     Scene { seed, domain, subject, naming: Naming { colour: true, make: true, kind: true } }
 }
 
 #[test]
 fn every_vehicle_can_be_drawn_at_any_size() {
-    let mut seed = 0;
+    let mut seed = 0_u64;
     for &colour in Colour::ALL {
         for &kind in VehicleType::ALL {
             for make in Make::all().skip(seed as usize % 7).step_by(7) {
@@ -32,7 +32,7 @@ fn every_vehicle_can_be_drawn_at_any_size() {
 
 #[test]
 fn every_pedestrian_can_be_drawn() {
-    let mut seed = 0;
+    let mut seed = 0_u64;
     for &gender in Gender::ALL {
         for &age in Age::ALL {
             for &facing in Facing::ALL {
@@ -47,14 +47,14 @@ fn every_pedestrian_can_be_drawn() {
                                 carrying,
                                 upper,
                                 lower,
-                                hat: seed % 2 == 0,
-                                glasses: seed % 3 == 0,
+                                hat: seed.is_multiple_of(2),
+                                glasses: seed.is_multiple_of(3),
                                 sleeves: Sleeves::ALL[seed as usize % 2],
                                 upper_colour: Colour::ALL[seed as usize % 11],
                                 lower_colour: Colour::ALL[(seed as usize + 3) % 11],
                                 lower_pattern: LowerPattern::ALL[seed as usize % 3],
-                                long_coat: seed % 5 == 0,
-                                boots: seed % 7 == 0,
+                                long_coat: seed.is_multiple_of(5),
+                                boots: seed.is_multiple_of(7),
                             };
                             let drawn =
                                 scene(Subject::Pedestrian(person.consistent()), seed).draw(64);

@@ -44,3 +44,22 @@ pub(crate) fn draw(canvas: &mut Canvas, make: Make, place: impl Fn(f32, f32) -> 
     canvas.polygon(&inner, ink);
     canvas.glyphs(&make.word()[..1], glyph, |x, y| place(x * 0.9 - 0.42, y * 0.9 - 0.4));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_makes_have_the_same_badge() {
+        let badges: HashSet<Vec<u8>> = Make::all()
+            .map(|make| {
+                let mut canvas = Canvas::new(24, 24);
+                draw(&mut canvas, make, |x, y| [12.0 + x * 11.0, 12.0 + y * 11.0]);
+                canvas.into_image().into_raw()
+            })
+            .collect();
+        assert_eq!(badges.len(), 65);
+    }
+}
