@@ -7,6 +7,7 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{AnyNumeric, Array, pg_extern};
 
 use super::error::EmbeddingError;
+use super::text;
 use super::value::{Dims, Embedding};
 use super::vector::Vector;
 
@@ -56,10 +57,13 @@ fn numeric_array_to_embedding(
     typmod: i32,
     _explicit: bool,
 ) -> Result<Embedding, ErrorReport> {
-    let values = elements(array, typmod)?;
-    let double = |number: AnyNumeric| number.to_string().parse().unwrap_or(f64::NAN);
-    let values: Vec<f64> = values.into_iter().map(double).collect();
-    Ok(Embedding::from_f64_slice(&values)?)
+    let mut values = Vec::new();
+    for (index, number) in elements(array, typmod)?.into_iter().enumerate() {
+        let text = number.to_string();
+        let value = text::parse_number(text.as_bytes(), index + 1)?;
+        values.push(value.expect("the text of a numeric is a number"));
+    }
+    Ok(Embedding::from_f32_slice(&values)?)
 }
 
 #[pg_extern(sql = false)]

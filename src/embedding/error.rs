@@ -35,6 +35,8 @@ pub enum EmbeddingError {
     TypeModifier(String),
     /// Bytes that no function of ours wrote.
     Corrupt { bytes: usize, dims: i64 },
+    /// A binary message of so many bytes, which is too few.
+    Truncated(usize),
     /// A binary message whose reserved field is set.
     Reserved(u16),
     /// `subvector` of an empty range.
@@ -57,6 +59,7 @@ impl EmbeddingError {
                 Code::ERRCODE_INVALID_PARAMETER_VALUE
             }
             Self::Corrupt { .. } => Code::ERRCODE_DATA_CORRUPTED,
+            Self::Truncated(_) => Code::ERRCODE_PROTOCOL_VIOLATION,
             Self::Reserved(_) => Code::ERRCODE_INVALID_BINARY_REPRESENTATION,
         }
     }
@@ -93,7 +96,7 @@ impl EmbeddingError {
             Self::EmptyRange { .. } => {
                 "start counts from 1, and start and count must select at least one element.".into()
             }
-            Self::Corrupt { .. } | Self::Reserved(_) => return None,
+            Self::Corrupt { .. } | Self::Truncated(_) | Self::Reserved(_) => return None,
         })
     }
 }
@@ -137,6 +140,7 @@ impl fmt::Display for EmbeddingError {
             Self::Corrupt { bytes, dims } => {
                 write!(f, "corrupt embedding: {bytes} bytes for {dims} dimensions")
             }
+            Self::Truncated(bytes) => write!(f, "embedding message ends after {bytes} bytes"),
             Self::Reserved(value) => {
                 write!(f, "invalid embedding message: reserved field is {value}, not 0")
             }

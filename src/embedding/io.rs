@@ -52,19 +52,23 @@ fn embedding_recv(
 ) -> Result<Embedding, ErrorReport> {
     let datum = message.unwrap().expect("the server passes a message");
     let buffer: pg_sys::StringInfo = datum.cast_mut_ptr();
-    // SAFETY: a receive function's first argument is a StringInfo; each read checks what is left.
-    let (dims, reserved) =
-        unsafe { (pg_sys::pq_getmsgint(buffer, 2), pg_sys::pq_getmsgint(buffer, 2)) };
-    let dims = Dims::new(dims as usize)?.expect_typmod(typmod)?;
+    // SAFETY: a receive function's first argument is a StringInfo, of which `cursor` to `len` is
+    // yet to be read; the bytes stay where they are until this function returns.
+    let (rest, cursor) = unsafe {
+        let start = (*buffer).data.add((*buffer).cursor as usize).cast::<u8>();
+        let length = (*buffer).len - (*buffer).cursor;
+        (std::slice::from_raw_parts(start, length as usize), &mut (*buffer).cursor)
+    };
+    let (head, elements) = rest.split_at_checked(4).ok_or(EmbeddingError::Truncated(rest.len()))?;
+    let dims = u16::from_be_bytes([head[0], head[1]]);
+    let dims = Dims::new(dims.into())?.expect_typmod(typmod)?;
+    let reserved = u16::from_be_bytes([head[2], head[3]]);
     if reserved != 0 {
-        return Err(EmbeddingError::Reserved(reserved as u16).into());
+        return Err(EmbeddingError::Reserved(reserved).into());
     }
     let length = dims.get() * size_of::<f16>();
-    // SAFETY: as above; the bytes stay where they are until the message is done with.
-    let bytes = unsafe {
-        let start = pg_sys::pq_getmsgbytes(buffer, length as i32);
-        std::slice::from_raw_parts(start.cast::<u8>(), length)
-    };
+    let bytes = elements.get(..length).ok_or(EmbeddingError::Truncated(rest.len()))?;
+    *cursor += (head.len() + length) as i32;
     let value = Embedding::build(dims, |out| {
         for (to, from) in out.iter_mut().zip(bytes.chunks_exact(2)) {
             *to = f16::from_be_bytes([from[0], from[1]]);

@@ -33,10 +33,8 @@ pub fn parse(literal: &[u8]) -> Result<Vec<f32>, EmbeddingError> {
         let position = values.len() + 1;
         let end = rest.iter().position(|&b| ends_number(b)).unwrap_or(rest.len());
         let (number, after) = rest.split_at(end);
-        values.push(parse_number(number, position).map_err(|bad| match bad {
-            Bad::Number => syntax(format!("Element {position} is not a number.")),
-            Bad::Value(error) => error,
-        })?);
+        let value = parse_number(number, position)?;
+        values.push(value.ok_or_else(|| syntax(format!("Element {position} is not a number.")))?);
         rest = skip_space(after);
         match rest.split_first() {
             Some((b',', after)) if values.len() == Dims::MAX => {
@@ -68,36 +66,33 @@ pub fn print(values: &[f16]) -> Vec<u8> {
 
     let mut text = Vec::with_capacity(2 + values.len() * 12);
     text.push(b'[');
-    for (index, value) in values.iter().enumerate() {
+    let mut single = vec![0.0; values.len()];
+    pgclip_simd::to_f32(values, &mut single);
+    for (index, value) in single.into_iter().enumerate() {
         if index > 0 {
             text.push(b',');
         }
         let mut number = [0u8; LONGEST];
         // SAFETY: the buffer has the printer's documented size; the printer raises no error.
-        let length =
-            unsafe { float_to_shortest_decimal_bufn(value.to_f32(), number.as_mut_ptr().cast()) };
+        let length = unsafe { float_to_shortest_decimal_bufn(value, number.as_mut_ptr().cast()) };
         text.extend_from_slice(&number[..length as usize]);
     }
     text.push(b']');
     text
 }
 
-/// Why a piece of text is no element.
-enum Bad {
-    Number,
-    Value(EmbeddingError),
-}
-
-/// The number written in `text`, which must be finite.
-fn parse_number(text: &[u8], position: usize) -> Result<f32, Bad> {
-    let text = std::str::from_utf8(text).map_err(|_| Bad::Number)?;
-    let value: f32 = text.parse().map_err(|_| Bad::Number)?;
+/// The number written in `text`, if it is one. Errors: NaN, infinity, and a number beyond `real`.
+pub fn parse_number(text: &[u8], position: usize) -> Result<Option<f32>, EmbeddingError> {
+    let Some(value) = std::str::from_utf8(text).ok().and_then(|text| text.parse::<f32>().ok())
+    else {
+        return Ok(None);
+    };
     if value.is_finite() {
-        Ok(value)
-    } else if text.bytes().any(|b| b.is_ascii_digit()) {
-        Err(Bad::Value(EmbeddingError::OutOfRange { value: quoted(text.as_bytes()), position }))
+        Ok(Some(value))
+    } else if text.iter().any(u8::is_ascii_digit) {
+        Err(EmbeddingError::OutOfRange { value: quoted(text), position })
     } else {
-        Err(Bad::Value(EmbeddingError::NotFinite { value: value.into(), position }))
+        Err(EmbeddingError::NotFinite { value: value.into(), position })
     }
 }
 
