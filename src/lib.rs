@@ -7,6 +7,7 @@
 mod embedding;
 mod encode;
 mod extension;
+mod ingest;
 mod search;
 mod settings;
 

@@ -36,18 +36,22 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Adds an image; an error says that no encoder would take it.
-    pub fn push(&mut self, image: &[u8]) -> Result<(), Failure> {
-        if image.len() > MAX_IMAGE_BYTES {
-            let message = format!(
-                "an image of {} bytes is larger than the {MAX_IMAGE_BYTES} bytes that are allowed",
-                image.len()
-            );
-            return Err(Failure::from_encoder(ErrorKind::ImageTooLarge, message, String::new()));
+    /// Whether an image is small enough to be sent at all.
+    pub fn check(image: &[u8]) -> Result<(), Failure> {
+        if image.len() <= MAX_IMAGE_BYTES {
+            return Ok(());
         }
+        let message = format!(
+            "an image of {} bytes is larger than the {MAX_IMAGE_BYTES} bytes that are allowed",
+            image.len()
+        );
+        Err(Failure::from_encoder(ErrorKind::ImageTooLarge, message, String::new()))
+    }
+
+    /// Adds an image that passed [`Batch::check`].
+    pub fn push(&mut self, image: &[u8]) {
         self.bytes += image.len();
         self.images.push(ByteBuf::from(image));
-        Ok(())
     }
 
     pub fn is_empty(&self) -> bool {
@@ -115,9 +119,9 @@ pub fn images<'a>(
     let mut places = VecDeque::new();
     let mut under_way: VecDeque<Sent> = VecDeque::new();
     let mut batch = Batch::default();
-    let mut receive = |under_way: &mut VecDeque<Sent>,
-                       places: &mut VecDeque<usize>,
-                       embeddings: &mut Vec<Option<Embedding>>| {
+    let receive = |under_way: &mut VecDeque<Sent>,
+                   places: &mut VecDeque<usize>,
+                   embeddings: &mut Vec<Option<Embedding>>| {
         let Some(sent) = under_way.pop_front() else { return Ok(()) };
         for item in sent.wait()? {
             let place = places.pop_front().expect("every item has a place");
@@ -134,7 +138,8 @@ pub fn images<'a>(
         embeddings.push(None);
         let Some(image) = image else { continue };
         places.push_back(embeddings.len() - 1);
-        batch.push(image)?;
+        Batch::check(image)?;
+        batch.push(image);
         if batch.is_full() {
             if under_way.len() == IN_FLIGHT {
                 receive(&mut under_way, &mut places, &mut embeddings)?;

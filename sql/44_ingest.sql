@@ -1,0 +1,59 @@
+-- Ingest: the trigger that keeps a column of embeddings in step with a column of images, and the
+-- views of what is attached. A trigger is the binding itself: its columns are the image and the
+-- embedding, its arguments the model's name and digest.
+
+CREATE FUNCTION clip_ingest() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'clip_ingest' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_ingest() IS 'trigger of attached tables, made by clip_attach';
+
+CREATE FUNCTION clip_flush() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'clip_flush' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_flush() IS 'encodes what is left at the end of a statement';
+REVOKE ALL ON FUNCTION clip_flush() FROM PUBLIC;
+
+-- Never has a row: an UPDATE of it inside of a statement's triggers queues clip_flush behind them.
+CREATE TABLE clip_ingest_end (ended boolean);
+COMMENT ON TABLE clip_ingest_end IS 'always empty; its trigger runs at the end of a statement that wrote images';
+REVOKE ALL ON clip_ingest_end FROM PUBLIC;
+CREATE TRIGGER clip_flush AFTER UPDATE ON clip_ingest_end
+    FOR EACH STATEMENT EXECUTE FUNCTION clip_flush();
+ALTER TABLE clip_ingest_end ENABLE ALWAYS TRIGGER clip_flush;
+
+CREATE FUNCTION clip_attach(
+    relation regclass,
+    image text DEFAULT 'image',
+    embedding text DEFAULT 'embedding',
+    model text DEFAULT NULL
+) RETURNS void
+    AS 'MODULE_PATHNAME', 'clip_attach_wrapper' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_attach(regclass, text, text, text) IS
+    'from now on the embedding column of a table follows its image column; for the table''s owner';
+
+CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding') RETURNS void
+    AS 'MODULE_PATHNAME', 'clip_detach_wrapper' LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_detach(regclass, text) IS
+    'the embedding column of a table no longer follows its image column; for the table''s owner';
+
+-- A trigger's arguments are bytes, each ended by a zero byte; a model's name and a digest are ASCII.
+CREATE VIEW clip_binding AS
+    SELECT t.tgrelid::regclass AS relation,
+           i.attname AS image,
+           e.attname AS embedding,
+           e.attnum AS embedding_number,
+           pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS model,
+           pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS digest,
+           t.tgenabled <> 'D' AS enabled
+    FROM pg_catalog.pg_trigger AS t
+    JOIN pg_catalog.pg_attribute AS i ON i.attrelid = t.tgrelid AND i.attnum = t.tgattr[0]
+    JOIN pg_catalog.pg_attribute AS e ON e.attrelid = t.tgrelid AND e.attnum = t.tgattr[1]
+    WHERE t.tgfoid = 'clip_ingest()'::regprocedure AND t.tgparentid = 0;
+COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
+REVOKE ALL ON clip_binding FROM PUBLIC;
+
+CREATE VIEW clip_columns AS
+    SELECT relation, image, embedding, model, 'sync'::text AS mode, enabled
+    FROM clip_binding
+    WHERE pg_catalog.has_column_privilege(relation, embedding_number, 'SELECT');
+COMMENT ON VIEW clip_columns IS
+    'attached columns of tables that the caller may read: image, embedding and model';
+GRANT SELECT ON clip_columns TO PUBLIC;

@@ -1,0 +1,237 @@
+//! `clip_attach` and `clip_detach`: what a table must be like, and the trigger that binds its
+//! columns to a model. Both run with the caller's rights, who must own the table.
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
+
+use super::binding::Binding;
+use crate::embedding::Embedding;
+use crate::encode::failure::Failure;
+use crate::encode::models;
+use crate::extension::{Extension, namespace_name, quoted};
+
+#[pg_extern(sql = false)]
+fn clip_attach(
+    table: pg_sys::Oid,
+    image: &str,
+    embedding: &str,
+    model: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
+    let extension = Extension::of_call(fcinfo);
+    let relation = open_owned(table)?;
+    let name = qualified(&relation);
+    let model = models::resolve(&extension, model)?;
+    let image_column = Column::find(&relation, image)?;
+    let embedding_column = Column::find(&relation, embedding)?;
+    image_column.expect(&name, "bytea", image_column.base == pg_sys::BYTEAOID)?;
+    let is_embedding = embedding_column.base == Embedding::type_oid();
+    embedding_column.expect(&name, "embedding", is_embedding)?;
+    if embedding_column.generated {
+        return Err(Failure::new(
+            Code::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("column {} of table {name} is generated", quoted(embedding)),
+        )
+        .hint("Attach an ordinary column, which pgclip fills.")
+        .into());
+    }
+    if let Some(dimensions) = embedding_column.dimensions
+        && dimensions != model.dimensions
+    {
+        return Err(Failure::new(
+            Code::ERRCODE_DATATYPE_MISMATCH,
+            format!(
+                "column {} of table {name} has {dimensions} dimensions, model \"{}\" has {}",
+                quoted(embedding),
+                model.name,
+                model.dimensions
+            ),
+        )
+        .hint(format!("Declare the column as embedding({}).", model.dimensions))
+        .into());
+    }
+    refuse_attached(&extension, &relation, embedding)?;
+    let trigger = trigger_name(embedding);
+    let (image, embedding) = (quoted(image), quoted(embedding));
+    run(&format!(
+        "CREATE TRIGGER {trigger} AFTER INSERT OR UPDATE OF {image}, {embedding} ON {name} \
+         FOR EACH ROW EXECUTE FUNCTION {}.clip_ingest({}, {})",
+        extension.schema_name(),
+        pgrx::spi::quote_literal(&model.name),
+        pgrx::spi::quote_literal(model.digest()),
+    ))?;
+    if model.builtin {
+        ErrorReport::new(
+            Code::ERRCODE_SUCCESSFUL_COMPLETION,
+            format!("model \"{}\" knows synthetic traffic scenes only", model.name),
+            "clip_attach",
+        )
+        .set_detail("It is for trying pgclip out and for testing.")
+        .set_hint("For real pictures register a model made from published CLIP weights: see \"Real weights\" in pgclip's README.")
+        .report(pgrx::PgLogLevel::NOTICE);
+    }
+    Ok(())
+}
+
+#[pg_extern(sql = false)]
+fn clip_detach(
+    table: pg_sys::Oid,
+    embedding: &str,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<(), ErrorReport> {
+    let extension = Extension::of_call(fcinfo);
+    let relation = open_owned(table)?;
+    let name = qualified(&relation);
+    let column = Column::find(&relation, embedding)?;
+    let all = Binding::all(&extension, &relation)?;
+    let Some(binding) = all.iter().find(|binding| binding.embedding == column.number) else {
+        return Err(Failure::new(
+            Code::ERRCODE_UNDEFINED_OBJECT,
+            format!("column {} of table {name} is not attached", quoted(embedding)),
+        )
+        .hint("The view clip_columns lists the attached columns.")
+        .into());
+    };
+    if binding.inherited {
+        return Err(Failure::new(
+            Code::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("table {name} is attached through the partitioned table that it belongs to"),
+        )
+        .hint("Call clip_detach for that table.")
+        .into());
+    }
+    run(&format!("DROP TRIGGER {} ON {name}", quoted(&binding.trigger_name)))?;
+    Ok(())
+}
+
+/// A column by its name.
+struct Column {
+    name: String,
+    number: i16,
+    /// The type, or the one below a domain.
+    base: pg_sys::Oid,
+    /// Of a column of type `embedding(d)`.
+    dimensions: Option<usize>,
+    generated: bool,
+}
+
+impl Column {
+    fn find(relation: &PgRelation, name: &str) -> Result<Self, Failure> {
+        let columns = relation.tuple_desc();
+        let found = columns.iter().find(|c| !c.attisdropped && c.name() == name);
+        let Some(column) = found else {
+            return Err(Failure::new(
+                Code::ERRCODE_UNDEFINED_COLUMN,
+                format!("table {} has no column \"{name}\"", qualified(relation)),
+            )
+            .hint("Name the columns: clip_attach('photos', image => 'picture', embedding => 'vector')."));
+        };
+        let mut modifier = column.atttypmod;
+        // SAFETY: a catalog lookup that fills in the modifier of a domain.
+        let base = unsafe { pg_sys::getBaseTypeAndTypmod(column.atttypid, &mut modifier) };
+        Ok(Self {
+            name: name.to_owned(),
+            number: column.attnum,
+            base,
+            dimensions: usize::try_from(modifier).ok(),
+            generated: column.attgenerated != 0,
+        })
+    }
+
+    fn expect(&self, table: &str, wanted: &str, fits: bool) -> Result<(), Failure> {
+        if fits {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Code::ERRCODE_DATATYPE_MISMATCH,
+            format!("column {} of table {table} is not of type {wanted}", quoted(&self.name)),
+        )
+        .hint("The image is of type bytea, the embedding of type embedding."))
+    }
+}
+
+/// Locks a table against other changes of its triggers, and sees that it is the caller's.
+fn open_owned(table: pg_sys::Oid) -> Result<PgRelation, Failure> {
+    // SAFETY: opening with a lock raises an error for an OID that is no relation's; the checks are
+    // catalog lookups.
+    unsafe {
+        if pg_sys::get_rel_name(table).is_null() {
+            return Err(Failure::new(
+                Code::ERRCODE_UNDEFINED_TABLE,
+                format!("there is no table with OID {}", table.to_u32()),
+            ));
+        }
+        let lock = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+        let relation = PgRelation::with_lock(table, lock);
+        let user = pg_sys::GetUserId();
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let owned = pg_sys::pg_class_ownercheck(table, user);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let owned = pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
+        let name = qualified(&relation);
+        if !(relation.is_table() || relation.is_partitioned_table()) {
+            return Err(Failure::new(
+                Code::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("{name} is not a table"),
+            )
+            .hint("Ordinary and partitioned tables can be attached."));
+        }
+        if !owned {
+            return Err(Failure::new(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("must be owner of table {name}"),
+            ));
+        }
+        Ok(relation)
+    }
+}
+
+/// A column has one model: neither its table nor a partition of it may be attached already.
+fn refuse_attached(
+    extension: &Extension,
+    relation: &PgRelation,
+    embedding: &str,
+) -> Result<(), Failure> {
+    let query = format!(
+        "SELECT pg_catalog.format('%s', b.relation) FROM {} AS b \
+         WHERE b.embedding OPERATOR(pg_catalog.=) $2 AND (b.relation OPERATOR(pg_catalog.=) $1 \
+         OR b.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1) \
+         UNION ALL SELECT relid FROM pg_catalog.pg_partition_ancestors($1))) LIMIT 1",
+        extension.relation("clip_binding")
+    );
+    let _owner = extension.as_owner();
+    let found =
+        Spi::get_one_with_args::<String>(&query, &[relation.oid().into(), embedding.into()]);
+    match found {
+        Ok(Some(table)) => Err(Failure::new(
+            Code::ERRCODE_DUPLICATE_OBJECT,
+            format!("column {} of table {table} is attached already", quoted(embedding)),
+        )
+        .hint("Detach it with clip_detach first.")),
+        Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => Ok(()),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+/// `pgclip_` and the column's name, cut to the length of an identifier.
+fn trigger_name(embedding: &str) -> String {
+    let mut name = format!("pgclip_{embedding}");
+    while name.len() >= pg_sys::NAMEDATALEN as usize {
+        name.pop();
+    }
+    quoted(name)
+}
+
+fn qualified(relation: &PgRelation) -> String {
+    format!("{}.{}", quoted(namespace_name(relation.namespace_oid())), quoted(relation.name()))
+}
+
+fn run(command: &str) -> Result<(), Failure> {
+    Spi::run(command).map_err(broken)
+}
+
+fn broken(error: pgrx::spi::Error) -> Failure {
+    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot change a table's triggers")
+        .detail(error.to_string())
+}

@@ -1,0 +1,106 @@
+//! Which model an embedding column belongs to. The binding of an attached column *is* its trigger:
+//! the trigger's columns are the image and the embedding (`UPDATE OF image, embedding`), its
+//! arguments the model's name and digest. So it follows renames, is cloned to partitions, goes
+//! with the table, and is part of every dump, with nothing to keep in step.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{PgRelation, pg_sys};
+
+use crate::encode::failure::Failure;
+use crate::encode::models::{self, Model};
+use crate::extension::Extension;
+
+/// A column's attachment, as its trigger has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub trigger: pg_sys::Oid,
+    pub trigger_name: String,
+    /// Whether it came from a partitioned table above.
+    pub inherited: bool,
+    pub image: i16,
+    pub embedding: i16,
+    pub model: String,
+    /// SHA-256 of the model's description, in hexadecimal.
+    pub digest: String,
+}
+
+impl Binding {
+    /// Reads a trigger of ours.
+    ///
+    /// # Safety
+    /// `trigger` must point to a live trigger description.
+    pub unsafe fn of_trigger(trigger: *const pg_sys::Trigger) -> Result<Self, Failure> {
+        // SAFETY: the caller's promise; the arrays have the lengths that stand beside them.
+        unsafe {
+            let trigger = &*trigger;
+            let name = CStr::from_ptr(trigger.tgname).to_string_lossy().into_owned();
+            if trigger.tgnattr != 2 || trigger.tgnargs != 2 {
+                return Err(Failure::new(
+                    Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    format!("trigger \"{name}\" was not made by clip_attach"),
+                )
+                .hint("Drop the trigger and call clip_attach."));
+            }
+            let argument =
+                |at: usize| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned();
+            Ok(Self {
+                trigger: trigger.tgoid,
+                trigger_name: name,
+                inherited: trigger.tgisclone,
+                image: *trigger.tgattr,
+                embedding: *trigger.tgattr.add(1),
+                model: argument(0),
+                digest: argument(1),
+            })
+        }
+    }
+
+    /// All attachments of a relation.
+    pub fn all(extension: &Extension, relation: &PgRelation) -> Result<Vec<Self>, Failure> {
+        let function = ingest_function(extension);
+        // SAFETY: the relation is open, so its trigger descriptions stay in place.
+        unsafe {
+            let triggers = (*relation.as_ptr()).trigdesc;
+            if triggers.is_null() {
+                return Ok(Vec::new());
+            }
+            let count = usize::try_from((*triggers).numtriggers).unwrap_or_default();
+            std::slice::from_raw_parts((*triggers).triggers, count)
+                .iter()
+                .filter(|trigger| trigger.tgfoid == function)
+                .map(|trigger| Self::of_trigger(trigger))
+                .collect()
+        }
+    }
+
+    /// The model, if it is still the one that the column was attached with.
+    pub fn resolve(&self, extension: &Extension) -> Result<Model, Failure> {
+        let model = models::resolve(extension, Some(&self.model))?;
+        if model.digest() != self.digest {
+            return Err(Failure::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("model \"{}\" is not the one that the column was attached with", self.model),
+            )
+            .detail(format!("It has digest {}, the column {}.", model.digest(), self.digest))
+            .hint("Register the former model again, or attach the column anew and encode its rows again."));
+        }
+        Ok(model)
+    }
+}
+
+/// OID of the trigger function.
+fn ingest_function(extension: &Extension) -> pg_sys::Oid {
+    // SAFETY: catalog lookups; the vector of no argument types lives in the current context.
+    unsafe {
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
+            pg_sys::Anum_pg_proc_oid as i16,
+            c"clip_ingest".as_ptr().into(),
+            pg_sys::buildoidvector(std::ptr::null(), 0).into(),
+            extension.schema.into(),
+            pg_sys::Datum::null(),
+        )
+    }
+}

@@ -1,0 +1,271 @@
+//! Rows on their way to the encoder and back. A batch is sent as soon as it is full and answered
+//! while the next rows are collected, so memory stays bounded for a COPY of any size, and encoder
+//! and backend work at once.
+//!
+//! Rows belong to a [`Level`]: a statement whose AFTER triggers are firing. The first row of a
+//! level queues one more event behind all others of that statement, by an UPDATE of no row of
+//! `clip_ingest_end` that leaves its statement trigger to the statement that is ending (as the
+//! queries of foreign keys do). That trigger encodes what is left. It needs no trigger on every
+//! partition, and works for COPY, direct inserts into partitions, and nested statements alike.
+//!
+//! A level dies with the subtransaction that it belongs to; dropping it cancels its requests. Rows
+//! left over at commit would be a bug: then the transaction fails rather than keep a NULL silently.
+//!
+//! No borrow of the levels is held while SQL runs, since that may fire the trigger again.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::ffi::c_void;
+use std::rc::Rc;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{Spi, pg_guard, pg_sys};
+
+use super::binding::Binding;
+use super::write::{Row, Target};
+use crate::encode::failure::Failure;
+use crate::encode::models::Model;
+use crate::encode::requests::{Batch, IN_FLIGHT, Sent};
+use crate::extension::Extension;
+
+thread_local! {
+    static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    static WATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The rows of one statement.
+struct Level {
+    /// Address of the trigger data: the same for all rows of a statement, and another one for a
+    /// statement that runs inside of one of its triggers.
+    address: usize,
+    subtransaction: pg_sys::SubTransactionId,
+    /// Whether the event at the statement's end is queued.
+    announced: bool,
+    targets: Vec<Rc<Target>>,
+    lanes: Vec<Lane>,
+}
+
+/// The rows for one model.
+struct Lane {
+    model: Model,
+    batch: Batch,
+    rows: Vec<Row>,
+    under_way: VecDeque<(Sent, Vec<Row>)>,
+}
+
+impl Lane {
+    /// Sends what was collected.
+    fn send(&mut self) -> Result<(), Failure> {
+        if !self.batch.is_empty() {
+            let sent = self.batch.send(&self.model)?;
+            self.under_way.push_back((sent, std::mem::take(&mut self.rows)));
+        }
+        Ok(())
+    }
+}
+
+fn current_subtransaction() -> pg_sys::SubTransactionId {
+    // SAFETY: reads the transaction state of this backend.
+    unsafe { pg_sys::GetCurrentSubTransactionId() }
+}
+
+/// The level of this statement, made at its first row.
+fn with_level<R>(address: usize, work: impl FnOnce(&mut Level) -> R) -> R {
+    let subtransaction = current_subtransaction();
+    LEVELS.with_borrow_mut(|levels| {
+        let known =
+            levels.iter().rposition(|l| l.address == address && l.subtransaction == subtransaction);
+        let at = known.unwrap_or_else(|| {
+            levels.push(Level {
+                address,
+                subtransaction,
+                announced: false,
+                targets: Vec::new(),
+                lanes: Vec::new(),
+            });
+            levels.len() - 1
+        });
+        work(&mut levels[at])
+    })
+}
+
+/// What is known about the attached column of a relation, found out once a statement.
+pub fn target(
+    address: usize,
+    extension: &Extension,
+    relation: pg_sys::Relation,
+    binding: Binding,
+) -> Result<Rc<Target>, Failure> {
+    // SAFETY: the trigger's relation is open.
+    let oid = unsafe { (*relation).rd_id };
+    let is_it = |target: &&Rc<Target>| target.is_of(oid, &binding);
+    watch();
+    let known = with_level(address, |level| level.targets.iter().find(is_it).cloned());
+    if let Some(target) = known {
+        return Ok(target);
+    }
+    if with_level(address, |level| !std::mem::replace(&mut level.announced, true)) {
+        announce_end(extension)?;
+    }
+    // SAFETY: as above.
+    let target = Rc::new(unsafe { Target::new(extension, relation, binding)? });
+    with_level(address, |level| level.targets.push(Rc::clone(&target)));
+    Ok(target)
+}
+
+/// Takes in a row with its image; may wait for an earlier batch and write it.
+pub fn push(address: usize, row: Row, image: &[u8]) -> Result<(), Failure> {
+    if let Err(failure) = Batch::check(image) {
+        return Err(row.explain(failure));
+    }
+    let done = with_level(address, |level| {
+        let model = row.target.model();
+        let known = level.lanes.iter().position(|lane| lane.model.reference == model.reference);
+        let at = known.unwrap_or_else(|| {
+            level.lanes.push(Lane {
+                model: model.clone(),
+                batch: Batch::default(),
+                rows: Vec::new(),
+                under_way: VecDeque::new(),
+            });
+            level.lanes.len() - 1
+        });
+        let lane = &mut level.lanes[at];
+        lane.batch.push(image);
+        lane.rows.push(row);
+        if !lane.batch.is_full() {
+            return Ok(None);
+        }
+        lane.send()?;
+        Ok(if lane.under_way.len() > IN_FLIGHT { lane.under_way.pop_front() } else { None })
+    })?;
+    match done {
+        Some((sent, rows)) => write(sent, &rows),
+        None => Ok(()),
+    }
+}
+
+/// Encodes and writes all rows of the statements that end here.
+pub fn flush() -> Result<(), Failure> {
+    let subtransaction = current_subtransaction();
+    let ending: Vec<Level> = LEVELS.with_borrow_mut(|levels| {
+        let (ending, rest) = std::mem::take(levels)
+            .into_iter()
+            .partition(|level| level.subtransaction == subtransaction);
+        *levels = rest;
+        ending
+    });
+    for level in ending {
+        for mut lane in level.lanes {
+            lane.send()?;
+            while let Some((sent, rows)) = lane.under_way.pop_front() {
+                write(sent, &rows)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Waits for a batch and writes its embeddings.
+fn write(sent: Sent, rows: &[Row]) -> Result<(), Failure> {
+    super::write::rows(rows, sent.wait()?)
+}
+
+/// Queues the event at the end of the statement whose triggers are firing.
+fn announce_end(extension: &Extension) -> Result<(), Failure> {
+    let query =
+        format!("UPDATE {} SET ended = true WHERE false\0", extension.relation("clip_ingest_end"));
+    let _owner = extension.as_owner();
+    // SAFETY: the query is a C string; the plan lives until SPI is left. Without firing triggers,
+    // the UPDATE leaves its statement trigger to the statement around it.
+    let code = Spi::connect(|_| unsafe {
+        let plan = pg_sys::SPI_prepare(query.as_ptr().cast(), 0, std::ptr::null_mut());
+        if plan.is_null() {
+            return pg_sys::SPI_result;
+        }
+        pg_sys::SPI_execute_snapshot(
+            plan,
+            std::ptr::null_mut(),
+            std::ptr::null(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            false,
+            false,
+            0,
+        )
+    });
+    match code {
+        code if code == pg_sys::SPI_OK_UPDATE as i32 => Ok(()),
+        code => Err(Failure::new(
+            Code::ERRCODE_INTERNAL_ERROR,
+            format!("cannot mark the end of the statement (SPI code {code})"),
+        )),
+    }
+}
+
+/// Registers with the transaction system, once a backend.
+fn watch() {
+    if WATCHING.replace(true) {
+        return;
+    }
+    // SAFETY: both callbacks live as long as the library, which is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_transaction_end), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), std::ptr::null_mut());
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_transaction_end(
+    event: pg_sys::XactEvent::Type,
+    _argument: *mut c_void,
+) {
+    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE};
+    let left_over = match event {
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            LEVELS.with_borrow(|levels| levels.iter().any(|level| !level.lanes.is_empty()))
+        }
+        XACT_EVENT_ABORT => {
+            drop(LEVELS.take());
+            false
+        }
+        _ => return,
+    };
+    if left_over {
+        Failure::new(
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+            "images of this transaction have not been encoded",
+        )
+        .hint("The trigger of the table clip_ingest_end must be enabled.")
+        .raise();
+    }
+    drop(LEVELS.take());
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    subtransaction: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _argument: *mut c_void,
+) {
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            // Out of the borrow first: dropping a level cancels requests.
+            let dead: Vec<Level> = LEVELS.with_borrow_mut(|levels| {
+                let (dead, rest) = std::mem::take(levels)
+                    .into_iter()
+                    .partition(|level| level.subtransaction >= subtransaction);
+                *levels = rest;
+                dead
+            });
+            drop(dead);
+        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => LEVELS.with_borrow_mut(|levels| {
+            for level in levels.iter_mut().filter(|l| l.subtransaction == subtransaction) {
+                level.subtransaction = parent;
+            }
+        }),
+        _ => {}
+    }
+}

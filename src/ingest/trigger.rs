@@ -1,0 +1,183 @@
+//! The two trigger functions: `clip_ingest`, once for each row that was written, decides whether
+//! its image is to be encoded; `clip_flush`, once at a statement's end, has the rest encoded.
+
+use std::ffi::c_void;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{pg_guard, pg_sys};
+
+use super::queue;
+use super::write::Row;
+use crate::encode::failure::Failure;
+use crate::extension::Extension;
+
+/// What is to be done about a row.
+#[derive(Debug, PartialEq, Eq)]
+enum Action {
+    Nothing,
+    Encode,
+    /// The image is gone, and the embedding goes with it.
+    Clear,
+}
+
+/// A column's value as the row has it, compressed or out of line.
+#[derive(Clone, Copy)]
+struct Raw(Option<*mut pg_sys::varlena>);
+
+impl Raw {
+    /// # Safety
+    /// The tuple must be live and of the description.
+    unsafe fn of(tuple: pg_sys::HeapTuple, column: i16, columns: pg_sys::TupleDesc) -> Self {
+        let mut null = false;
+        // SAFETY: the caller's promise.
+        let datum = unsafe { pg_sys::heap_getattr(tuple, column.into(), columns, &mut null) };
+        Self((!null).then(|| datum.cast_mut_ptr()))
+    }
+
+    fn is_null(self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The bytes in the row. Equal bytes are equal values: out of line, the same stored value.
+    ///
+    /// # Safety
+    /// The row must live longer than the result.
+    unsafe fn bytes<'a>(self) -> Option<&'a [u8]> {
+        // SAFETY: a value in a row is a varlena with its length in front.
+        self.0
+            .map(|at| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), pgrx::varsize_any(at)) })
+    }
+}
+
+impl Action {
+    /// Encode what has an image and no embedding, and what has another image than before unless
+    /// the statement wrote the embedding too.
+    fn decide(image: Raw, embedding: Raw, old: Option<(Raw, Raw)>) -> Self {
+        // SAFETY: both rows live as long as the trigger's call.
+        let differs = |a: Raw, b: Raw| unsafe { a.bytes() != b.bytes() };
+        let stale = old.is_some_and(|(old_image, old_embedding)| {
+            differs(image, old_image) && !differs(embedding, old_embedding)
+        });
+        match (image.is_null(), embedding.is_null()) {
+            (true, false) if stale => Self::Clear,
+            (false, false) if stale => Self::Encode,
+            (false, true) => Self::Encode,
+            _ => Self::Nothing,
+        }
+    }
+}
+
+/// `clip_ingest`: AFTER INSERT OR UPDATE OF image, embedding FOR EACH ROW.
+fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Result<(), Failure> {
+    let after_row = pg_sys::TRIGGER_EVENT_ROW;
+    let timing = pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW;
+    let event = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+    let update = event == pg_sys::TRIGGER_EVENT_UPDATE;
+    if data.tg_event & timing != after_row || !(update || event == pg_sys::TRIGGER_EVENT_INSERT) {
+        return Err(misplaced("clip_ingest"));
+    }
+    let extension = Extension::of_call(fcinfo);
+    // SAFETY: a trigger's call has a live relation, trigger and rows of that relation.
+    unsafe {
+        let binding = super::binding::Binding::of_trigger(data.tg_trigger)?;
+        let columns = (*data.tg_relation).rd_att;
+        let new = if update { data.tg_newtuple } else { data.tg_trigtuple };
+        let image = Raw::of(new, binding.image, columns);
+        let embedding = Raw::of(new, binding.embedding, columns);
+        let old = update.then(|| {
+            let old = data.tg_trigtuple;
+            (Raw::of(old, binding.image, columns), Raw::of(old, binding.embedding, columns))
+        });
+        let action = Action::decide(image, embedding, old);
+        if action == Action::Nothing {
+            return Ok(());
+        }
+        let level = (&raw const *data).cast::<c_void>() as usize;
+        let target = queue::target(level, &extension, data.tg_relation, binding)?;
+        let tid = (*new).t_self;
+        match image.0 {
+            None => target.clear(tid),
+            Some(image) => {
+                let raw = Raw(Some(image)).bytes().unwrap_or_default();
+                let plain = pg_sys::pg_detoast_datum_packed(image);
+                let bytes = std::slice::from_raw_parts(
+                    pgrx::vardata_any(plain).cast(),
+                    pgrx::varsize_any_exhdr(plain),
+                );
+                let queued = queue::push(level, Row { target, tid, raw: raw.into() }, bytes);
+                if plain != image {
+                    pg_sys::pfree(plain.cast());
+                }
+                queued
+            }
+        }
+    }
+}
+
+/// `clip_flush`: on the extension's own table, queued once a statement by [`queue`].
+fn flush(data: &pg_sys::TriggerData) -> Result<(), Failure> {
+    if data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 {
+        return Err(misplaced("clip_flush"));
+    }
+    queue::flush()
+}
+
+fn misplaced(function: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED,
+        format!("function \"{function}\" is only called by triggers that pgclip makes"),
+    )
+    .hint("Use clip_attach.")
+}
+
+/// The trigger's data, where the function was called as a trigger.
+unsafe fn trigger_data<'a>(
+    fcinfo: pg_sys::FunctionCallInfo,
+    function: &str,
+) -> Result<&'a pg_sys::TriggerData, Failure> {
+    // SAFETY: a call's `context` is NULL or a node; the tag says which.
+    unsafe {
+        let context = (*fcinfo).context;
+        if context.is_null() || (*context).type_ != pg_sys::NodeTag::T_TriggerData {
+            return Err(misplaced(function));
+        }
+        Ok(&*context.cast())
+    }
+}
+
+/// Version-1 calling convention, by hand: pgrx's trigger support copies whole rows.
+static V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_clip_ingest() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_clip_flush() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_ingest(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { trigger_data(fcinfo, "clip_ingest") }
+        .and_then(|data| ingest(fcinfo, data))
+        .unwrap_or_else(|failure| failure.raise());
+    pg_sys::Datum::null()
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_flush(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { trigger_data(fcinfo, "clip_flush") }
+        .and_then(flush)
+        .unwrap_or_else(|failure| failure.raise());
+    pg_sys::Datum::null()
+}
