@@ -1,0 +1,245 @@
+//! ONNX Runtime: loading its library, choosing the device, and running one tower on one
+//! batch. Its own file because it is the only one that sees ort.
+
+use crate::failure::Failure;
+use crate::settings::{Device, EngineOptions};
+use ort::LoadDynamicError;
+use ort::environment::{Environment, GlobalThreadPoolOptions};
+use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
+use ort::session::{Session, SessionInputValue};
+use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef};
+use pgclip_clip::protocol::ErrorKind;
+use std::error::Error;
+use std::ffi::CStr;
+use std::fmt::Debug;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// ONNX Runtime, loaded at first use. As long as the library can't be loaded each use
+/// tries again, so that installing it mends a running server.
+#[derive(Debug)]
+pub struct Runtime {
+    library: PathBuf,
+    device: Device,
+    threads: usize,
+    /// Once loaded, with the version that the library says it has.
+    environment: Mutex<Option<(Environment, String)>>,
+    /// Whether it was logged that there is no CUDA.
+    fell_back: AtomicBool,
+}
+
+/// External data of a model: name and contents, which were verified.
+pub type ExternalData = Vec<(String, Arc<[u8]>)>;
+
+impl Runtime {
+    pub fn new(options: &EngineOptions) -> Self {
+        Self {
+            library: options.onnxruntime.clone(),
+            device: options.device,
+            threads: options.threads(),
+            environment: Mutex::new(None),
+            fell_back: AtomicBool::new(false),
+        }
+    }
+
+    /// Version of ONNX Runtime, or why it could not be loaded.
+    pub fn version(&self) -> Result<String, Failure> {
+        self.loaded().map(|(_, version)| version)
+    }
+
+    fn loaded(&self) -> Result<(Environment, String), Failure> {
+        let mut environment = self.environment.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = &*environment {
+            return Ok(loaded.clone());
+        }
+        let missing = |message: String| Failure::new(ErrorKind::RuntimeMissing, message);
+        let builder = ort::init_from(&self.library).map_err(|error| {
+            let reason = match &error {
+                LoadDynamicError::Dlopen { error, .. } => error.source().map(ToString::to_string),
+                _ => None,
+            };
+            let reason = reason.unwrap_or_else(|| error.to_string());
+            missing(format!("could not load ONNX Runtime: {reason}"))
+        })?;
+        // Waiting threads sleep instead of spinning: the cores are PostgreSQL's as well.
+        let pool = GlobalThreadPoolOptions::default()
+            .with_intra_threads(self.threads)
+            .and_then(|pool| pool.with_inter_threads(1))
+            .and_then(|pool| pool.with_spin_control(false));
+        let builder = builder.with_name("pgclip").with_telemetry(false);
+        let loaded = pool.and_then(|pool| builder.with_global_thread_pool(pool).build());
+        let loaded = loaded.map_err(|e| missing(format!("could not start ONNX Runtime: {e}")))?;
+        Ok(environment.insert((loaded, library_version().unwrap_or_default())).clone())
+    }
+
+    /// Makes a session of the bytes of an ONNX file. `auto` falls back to the CPU with a
+    /// warning; a device that was asked for by name is there or the load fails.
+    pub fn load(
+        &self,
+        name: &str,
+        onnx: &[u8],
+        external: &ExternalData,
+    ) -> Result<(Session, Device), Failure> {
+        let (environment, _) = self.loaded()?;
+        let commit = |device| {
+            let mut builder = configure(&environment, device, external)?;
+            builder.commit_from_memory(onnx)
+        };
+        let cpu = || {
+            commit(Device::Cpu).map_err(|e| {
+                let message = format!("ONNX Runtime refuses {name}: {}", e.message());
+                Failure::new(ErrorKind::ModelInvalid, message)
+            })
+        };
+        let wanted = if self.device == Device::Auto { Device::Cuda } else { self.device };
+        if wanted == Device::Cpu {
+            return Ok((cpu()?, Device::Cpu));
+        }
+        match (commit(wanted), self.device) {
+            (Ok(session), _) => Ok((session, wanted)),
+            (Err(error), Device::Auto) => {
+                if !self.fell_back.swap(true, Ordering::Relaxed) {
+                    tracing::warn!("no CUDA, using the CPU: {}", error.message());
+                }
+                Ok((cpu()?, Device::Cpu))
+            }
+            (Err(error), _) => {
+                // A model that no device can run is the model's fault.
+                cpu()?;
+                let message = format!("could not use the device {wanted}: {}", error.message());
+                Err(Failure::new(ErrorKind::DeviceMissing, message))
+            }
+        }
+    }
+}
+
+/// The version that the loaded library says it has, such as 1.32.0: ort does not tell.
+fn library_version() -> Option<String> {
+    type GetApiBase = unsafe extern "C" fn() -> *const ort::sys::OrtApiBase;
+    let api: *const ort::sys::OrtApi = ort::api();
+    // SAFETY: `api` lies in the library, which is never unloaded. The file that dladdr finds
+    // is that library, and opening it again gives the same handle; the symbol has the type
+    // that ONNX Runtime's header gives it, and the version is a static string.
+    unsafe {
+        let mut info: libc::Dl_info = std::mem::zeroed();
+        if libc::dladdr(api.cast(), &mut info) == 0 {
+            return None;
+        }
+        let library = libc::dlopen(info.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD);
+        if library.is_null() {
+            return None;
+        }
+        let symbol = libc::dlsym(library, c"OrtGetApiBase".as_ptr());
+        let base = std::mem::transmute::<*mut libc::c_void, Option<GetApiBase>>(symbol)?();
+        let version = CStr::from_ptr(((*base).GetVersionString)());
+        Some(version.to_string_lossy().into_owned())
+    }
+}
+
+/// A folder that does not exist. External data comes from memory, verified; a model that
+/// names a file beyond that must not find one.
+const NO_FOLDER: &str = "/nonexistent/pgclip";
+
+fn configure(
+    environment: &Environment,
+    device: Device,
+    external: &ExternalData,
+) -> ort::Result<SessionBuilder> {
+    let provider: Option<ExecutionProviderDispatch> = match device {
+        Device::Cpu | Device::Auto => None,
+        Device::Cuda => Some(CUDA::default().build().error_on_failure()),
+        Device::Tensorrt => Some(TensorRT::default().build().error_on_failure()),
+    };
+    let mut builder = Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_config_entry("session.model_external_initializers_file_folder_path", NO_FOLDER)?
+        .with_execution_providers(provider.as_slice())?;
+    for (name, bytes) in external {
+        builder = builder.with_external_initializer_file_in_memory(name, bytes.clone())?;
+    }
+    Ok(builder)
+}
+
+/// One tower on its device: a batch in, unit-length embeddings out.
+#[derive(Debug)]
+pub struct Tower {
+    session: Mutex<Session>,
+    output: String,
+    dimensions: usize,
+    pub device: Device,
+}
+
+impl Tower {
+    /// Takes a session whose one input is of type `input` and shape [N, `shape`…], and one
+    /// of whose outputs is f32 [N, `dimensions`].
+    pub fn new(
+        (session, device): (Session, Device),
+        name: &str,
+        input: TensorElementType,
+        shape: &[i64],
+        dimensions: usize,
+    ) -> Result<Self, Failure> {
+        let invalid =
+            |what: String| Failure::new(ErrorKind::ModelInvalid, format!("{name} {what}"));
+        let [only] = session.inputs() else {
+            return Err(invalid(format!("has {} inputs instead of one", session.inputs().len())));
+        };
+        let fits = |found: &[i64], wanted: &[i64]| {
+            found.len() == wanted.len() + 1
+                && found[0] <= 0
+                && found[1..].iter().zip(wanted).all(|(&f, w)| f < 0 || f == *w)
+        };
+        let found = only.dtype().tensor_shape();
+        if only.dtype().tensor_type() != Some(input) || !found.is_some_and(|s| fits(s, shape)) {
+            return Err(invalid(format!(
+                "has the input {}, which is not {input} [N, {shape:?}]",
+                only.dtype()
+            )));
+        }
+        let good = |outlet: &&ort::value::Outlet| {
+            outlet.dtype().tensor_type() == Some(TensorElementType::Float32)
+                && outlet.dtype().tensor_shape().is_some_and(|s| fits(s, &[dimensions as i64]))
+        };
+        let outputs = session.outputs();
+        let output = outputs
+            .iter()
+            .filter(|outlet| outlet.name() == "embedding")
+            .chain(outputs)
+            .find(good)
+            .ok_or_else(|| invalid(format!("has no output f32 [N, {dimensions}]")))?
+            .name()
+            .to_owned();
+        Ok(Self { session: Mutex::new(session), output, dimensions, device })
+    }
+
+    /// Runs a batch: `data` has shape `shape`, whose first number counts the items. Returns
+    /// `dimensions` numbers an item, each item of unit length or, if it can't be, all NaN.
+    pub fn run<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
+    where
+        T: PrimitiveTensorElementType + Debug + Clone + 'static,
+    {
+        let internal = |what: String| Failure::new(ErrorKind::Internal, what);
+        let input =
+            TensorRef::from_array_view((shape, data)).map_err(|e| internal(e.to_string()))?;
+        // After a panic the session is still whole: its state is ONNX Runtime's own.
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let outputs = session
+            .run([SessionInputValue::from(input)])
+            .map_err(|e| internal(format!("inference failed: {}", e.message())))?;
+        let (found, values) = outputs[self.output.as_str()]
+            .try_extract_tensor::<f32>()
+            .map_err(|e| internal(e.to_string()))?;
+        if found[..] != [shape[0], self.dimensions as i64] {
+            return Err(internal(format!("inference gave the shape {found:?}")));
+        }
+        let mut values = values.to_vec();
+        for embedding in values.chunks_exact_mut(self.dimensions) {
+            let norm = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
+            let scale = if norm > 0.0 && norm.is_finite() { 1.0 / norm } else { f64::NAN };
+            embedding.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+        }
+        Ok(values)
+    }
+}

@@ -1,0 +1,191 @@
+//! `bench`: how many images and texts a second the pipeline of `serve` takes when it never
+//! has to wait, and what decoding and inference take apart. Its own file because it is a
+//! command of its own; the images a second are the limit that a COPY is measured against.
+
+use crate::encode;
+use crate::models::Model;
+use crate::pipeline::{Batch, Done, Event, Lane, Pipeline, Slot};
+use crate::settings::EngineOptions;
+use anyhow::{Context, ensure};
+use clap::Args;
+use pgclip_clip::protocol::{ByteBuf, ModelRef};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+/// Images and bytes that are read of the folder at most: all are held in memory.
+const MAX_IMAGES: usize = 4096;
+const MAX_BYTES: usize = 1 << 30;
+
+#[derive(Args, Debug)]
+pub struct BenchOptions {
+    /// The model directory
+    directory: PathBuf,
+
+    /// Encode the files of this folder [default: generated JPEG of 640 x 480]
+    #[arg(long, value_name = "FOLDER")]
+    images: Option<PathBuf>,
+
+    /// How long each measurement takes
+    #[arg(long, value_name = "N", default_value_t = 10.0)]
+    seconds: f64,
+
+    #[command(flatten)]
+    engine: EngineOptions,
+}
+
+pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
+    let images = match &options.images {
+        Some(folder) => read_folder(folder)?,
+        None => generate()?,
+    };
+    ensure!(!images.is_empty(), "the folder holds no files");
+    let bytes: usize = images.iter().map(|image| image.len()).sum();
+    let engine = &options.engine;
+    let (emit, events) = channel();
+    let pipeline = Pipeline::start(engine, move |event| drop(emit.send(event)))?;
+    let model = pipeline.models.open(&options.directory.display().to_string())?;
+    encode::probe(&model)?;
+    let bench = Bench { options, pipeline, events, model };
+
+    println!("model           {}", bench.model.config().name);
+    println!("device          {}, {} threads", bench.model.info().device, engine.threads());
+    println!("images          {} of {} kB on average", images.len(), bytes / images.len() / 1000);
+    let (rate, failed) = bench.images(&images)?;
+    println!("images/s        {rate:.1} in batches of {}, {failed} failed", engine.max_batch());
+    println!("texts/s         {:.1}", bench.texts()?);
+    let (prepare, infer) = bench.apart(&images)?;
+    println!(
+        "apart           decode and resize {prepare:.1} images/s, inference {infer:.1} images/s"
+    );
+    Ok(())
+}
+
+struct Bench<'a> {
+    options: &'a BenchOptions,
+    pipeline: Pipeline,
+    events: Receiver<Event>,
+    model: Arc<Model>,
+}
+
+impl Bench<'_> {
+    /// Keeps a lane busy and counts what comes out: results a second, and errors.
+    fn drive(
+        &self,
+        lane: Lane,
+        mut send: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<(f64, u64)> {
+        let time = Duration::from_secs_f64(self.options.seconds);
+        // The first batches fill the pipeline and are not counted.
+        let (mut started, mut counted, mut failed) = (None, 0u64, 0u64);
+        send()?;
+        loop {
+            match self.events.recv()? {
+                Event::Ready(ready) if ready == lane => send()?,
+                Event::Done(Done { lane: of, result, .. }) if of == lane => {
+                    let (_, results) = result?;
+                    let Some(start) = started else {
+                        started = Some(Instant::now());
+                        continue;
+                    };
+                    counted += results.len() as u64;
+                    failed += results.iter().filter(|result| result.is_err()).count() as u64;
+                    let elapsed = start.elapsed();
+                    if elapsed >= time {
+                        return Ok((counted as f64 / elapsed.as_secs_f64(), failed));
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn batch<T>(&self, items: Vec<T>) -> Batch<T> {
+        let digest = self.model.digest();
+        let model = ModelRef { directory: self.options.directory.display().to_string(), digest };
+        let slots = (0..items.len()).map(|index| Slot { ticket: 0, index }).collect();
+        Batch { model, slots, items }
+    }
+
+    /// Images a second through the whole pipeline, and how many failed.
+    fn images(&self, images: &[ByteBuf]) -> anyhow::Result<(f64, u64)> {
+        let mut next = images.iter().cycle();
+        let size = self.options.engine.max_batch();
+        self.drive(Lane::Images, || {
+            let items = next.by_ref().take(size).cloned().collect();
+            Ok(self.pipeline.images.send(self.batch(items))?)
+        })
+    }
+
+    /// Texts a second, in full batches.
+    fn texts(&self) -> anyhow::Result<f64> {
+        let size = self.options.engine.max_batch();
+        let mut number = 0;
+        let (rate, _) = self.drive(Lane::Texts, || {
+            let text = |n| format!("a red sedan with number {n} on a wet road at night");
+            let items = (number..number + size).map(text).collect();
+            number += size;
+            Ok(self.pipeline.texts.send(self.batch(items))?)
+        })?;
+        Ok(rate)
+    }
+
+    /// Images a second of decoding and resizing alone, and of inference alone.
+    fn apart(&self, images: &[ByteBuf]) -> anyhow::Result<(f64, f64)> {
+        let limits = encode::limits(&self.options.engine);
+        let pool =
+            rayon::ThreadPoolBuilder::new().num_threads(self.options.engine.threads()).build()?;
+        let model = &self.model;
+        let (mut counted, mut prepare, mut infer) = (0, Duration::ZERO, Duration::ZERO);
+        let mut batches = images.chunks(self.options.engine.max_batch()).cycle();
+        while (prepare + infer).as_secs_f64() < self.options.seconds {
+            let batch = batches.next().unwrap_or_default();
+            let start = Instant::now();
+            let prepared = pool.install(|| encode::prepare(model, batch, &limits));
+            prepare += start.elapsed();
+            let start = Instant::now();
+            counted += encode::infer(prepared)?.len();
+            infer += start.elapsed();
+        }
+        Ok((counted as f64 / prepare.as_secs_f64(), counted as f64 / infer.as_secs_f64()))
+    }
+}
+
+/// The files of a folder, by name.
+fn read_folder(folder: &Path) -> anyhow::Result<Vec<ByteBuf>> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
+    paths.retain(|path| path.is_file());
+    paths.sort();
+    let (mut images, mut bytes) = (Vec::new(), 0);
+    for path in paths.iter().take(MAX_IMAGES) {
+        let image = std::fs::read(path).with_context(|| path.display().to_string())?;
+        bytes += image.len();
+        if bytes > MAX_BYTES {
+            break;
+        }
+        images.push(ByteBuf::from(image));
+    }
+    Ok(images)
+}
+
+/// 64 JPEG of 640 × 480: gradients with blocks of noise, about what a camera's image costs.
+fn generate() -> anyhow::Result<Vec<ByteBuf>> {
+    let mut state = 1u32;
+    let mut noise = move || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 28) as u8
+    };
+    let mut one = |n: u32| {
+        let image = image::RgbImage::from_fn(640, 480, |x, y| {
+            let grain = noise();
+            image::Rgb([(x + n) as u8 / 2 + grain, y as u8 / 2 + grain, ((x ^ y) / 8 + n) as u8])
+        });
+        let mut jpeg = std::io::Cursor::new(Vec::new());
+        image.write_to(&mut jpeg, image::ImageFormat::Jpeg)?;
+        Ok(ByteBuf::from(jpeg.into_inner()))
+    };
+    (0..64).map(&mut one).collect()
+}

@@ -1,0 +1,201 @@
+//! The models in memory: found by digest, loaded from their directory at first use, the
+//! least recently used given up beyond a bound. Its own file because it alone knows both
+//! the model directory and the backend.
+
+use crate::backend::{ExternalData, Runtime, Tower};
+use crate::failure::Failure;
+use crate::settings::EngineOptions;
+use ort::value::TensorElementType;
+use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
+use pgclip_clip::preprocess::Preprocessor;
+use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// A model, each tower of which is loaded when it is first needed: a backfill needs no
+/// text tower.
+#[derive(Debug)]
+pub struct Model {
+    directory: ModelDir,
+    pub preprocessor: Preprocessor,
+    runtime: Arc<Runtime>,
+    image: OnceLock<Arc<Tower>>,
+    text: OnceLock<Arc<Tower>>,
+    /// Held while a tower is loaded, so that it is loaded once.
+    loading: Mutex<()>,
+}
+
+impl Model {
+    fn new(directory: ModelDir, runtime: Arc<Runtime>) -> Self {
+        let preprocessor = Preprocessor::new(&directory.config.image);
+        let (image, text, loading) = Default::default();
+        Self { directory, preprocessor, runtime, image, text, loading }
+    }
+
+    pub fn config(&self) -> &ClipConfig {
+        &self.directory.config
+    }
+
+    pub fn digest(&self) -> [u8; 32] {
+        self.directory.digest
+    }
+
+    pub fn dimensions(&self) -> usize {
+        self.config().dimensions as usize
+    }
+
+    /// Width and height of the image tower's input, in pixels.
+    pub fn image_size(&self) -> usize {
+        self.config().image.size as usize
+    }
+
+    /// Tokens of the text tower's input.
+    pub fn context_length(&self) -> usize {
+        self.config().text.context_length as usize
+    }
+
+    /// The image tower: f32 [N, 3, S, S] to [N, D].
+    pub fn image(&self) -> Result<Arc<Tower>, Failure> {
+        let size = i64::from(self.config().image.size);
+        self.tower(&self.image, IMAGE_FILE, TensorElementType::Float32, &[3, size, size])
+    }
+
+    /// The text tower: i64 [N, L] to [N, D].
+    pub fn text(&self) -> Result<Arc<Tower>, Failure> {
+        let length = i64::from(self.config().text.context_length);
+        self.tower(&self.text, TEXT_FILE, TensorElementType::Int64, &[length])
+    }
+
+    fn tower(
+        &self,
+        slot: &OnceLock<Arc<Tower>>,
+        file: &str,
+        input: TensorElementType,
+        shape: &[i64],
+    ) -> Result<Arc<Tower>, Failure> {
+        if let Some(tower) = slot.get() {
+            return Ok(tower.clone());
+        }
+        let _loading = lock(&self.loading);
+        if let Some(tower) = slot.get() {
+            return Ok(tower.clone());
+        }
+        let start = std::time::Instant::now();
+        let onnx = self.directory.read(file)?;
+        let external = self
+            .config()
+            .files
+            .keys()
+            .filter(|name| *name != IMAGE_FILE && *name != TEXT_FILE)
+            .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
+            .collect::<Result<ExternalData, Failure>>()?;
+        let session = self.runtime.load(file, &onnx, &external)?;
+        let tower = Arc::new(Tower::new(session, file, input, shape, self.dimensions())?);
+        tracing::info!(
+            "loaded {file} of {} onto {} in {:.1} s",
+            self.config().name,
+            tower.device,
+            start.elapsed().as_secs_f64()
+        );
+        Ok(slot.get_or_init(|| tower).clone())
+    }
+
+    /// The device of the towers that are loaded, empty when none is.
+    fn device(&self) -> String {
+        let tower = self.image.get().or_else(|| self.text.get());
+        tower.map_or(String::new(), |tower| tower.device.to_string())
+    }
+
+    /// What `clip_register_model` records.
+    pub fn info(&self) -> ModelInfo {
+        let config = self.config();
+        ModelInfo {
+            name: config.name.clone(),
+            architecture: config.architecture.clone(),
+            digest: self.digest(),
+            dimensions: config.dimensions,
+            image_size: config.image.size,
+            context_length: config.text.context_length,
+            logit_scale: config.logit_scale,
+            precision: match config.precision {
+                Precision::Fp32 => "fp32".into(),
+                Precision::Fp16 => "fp16".into(),
+            },
+            mean_text_embedding: config.mean_text_embedding.clone(),
+            device: self.device(),
+        }
+    }
+}
+
+/// All models in memory, the last used first.
+#[derive(Debug)]
+pub struct Models {
+    pub runtime: Arc<Runtime>,
+    limit: usize,
+    loaded: Mutex<Vec<Arc<Model>>>,
+}
+
+impl Models {
+    pub fn new(options: &EngineOptions) -> Self {
+        Self {
+            runtime: Arc::new(Runtime::new(options)),
+            limit: options.max_models as usize,
+            loaded: Mutex::default(),
+        }
+    }
+
+    /// The model with this digest, from memory or else from its directory.
+    pub fn get(&self, model: &ModelRef) -> Result<Arc<Model>, Failure> {
+        let mut loaded = lock(&self.loaded);
+        if let Some(at) = loaded.iter().position(|m| m.digest() == model.digest) {
+            loaded[..=at].rotate_right(1);
+            return Ok(loaded[0].clone());
+        }
+        drop(loaded);
+        let directory = ModelDir::open(&model.directory)?;
+        if directory.digest != model.digest {
+            let message = format!("the model in \"{}\" is not the one registered", model.directory);
+            return Err(Failure::new(ErrorKind::ModelDigestMismatch, message));
+        }
+        Ok(self.keep(directory))
+    }
+
+    /// The model in a directory, whichever it is.
+    pub fn open(&self, directory: &str) -> Result<Arc<Model>, Failure> {
+        let directory = ModelDir::open(directory)?;
+        let digest = directory.digest;
+        let known = lock(&self.loaded).iter().find(|m| m.digest() == digest).cloned();
+        // A directory that is described anew may have lost files since: open has looked.
+        Ok(known.unwrap_or_else(|| self.keep(directory)))
+    }
+
+    fn keep(&self, directory: ModelDir) -> Arc<Model> {
+        let mut loaded = lock(&self.loaded);
+        if let Some(model) = loaded.iter().find(|m| m.digest() == directory.digest) {
+            return model.clone();
+        }
+        let model = Arc::new(Model::new(directory, self.runtime.clone()));
+        loaded.insert(0, model.clone());
+        loaded.truncate(self.limit);
+        model
+    }
+
+    /// For the status: what is in memory.
+    pub fn list(&self) -> Vec<LoadedModel> {
+        let models = lock(&self.loaded).clone();
+        models
+            .iter()
+            .map(|model| LoadedModel {
+                name: model.config().name.clone(),
+                directory: model.directory.path.display().to_string(),
+                digest: model.digest(),
+                dimensions: model.config().dimensions,
+                device: model.device(),
+            })
+            .collect()
+    }
+}
+
+/// What these locks guard is whole after a panic: each change of it is one assignment.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

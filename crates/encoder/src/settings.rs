@@ -1,0 +1,120 @@
+//! The options of the command line, checked once, and handed down as plain values. Its
+//! own file because `serve`, `check` and `bench` share them: a bench that ran with other
+//! settings than the server would measure something else.
+
+use clap::{Args, ValueEnum};
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where inference runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// CUDA where it works, else the CPU.
+    Auto,
+    Cpu,
+    Cuda,
+    Tensorrt,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(match self {
+            Device::Auto => "auto",
+            Device::Cpu => "cpu",
+            Device::Cuda => "cuda",
+            Device::Tensorrt => "tensorrt",
+        })
+    }
+}
+
+/// What inference needs, whoever asks for it.
+#[derive(Args, Clone, Debug)]
+pub struct EngineOptions {
+    /// ONNX Runtime's shared library, version 1.23 or later [default: the system's]
+    #[arg(
+        long,
+        value_name = "PATH",
+        default_value = "libonnxruntime.so",
+        hide_default_value = true
+    )]
+    pub onnxruntime: PathBuf,
+
+    /// Where inference runs
+    #[arg(long, value_enum, default_value_t = Device::Auto)]
+    pub device: Device,
+
+    /// Threads for decoding, and for inference on the CPU (0: one a core)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub threads: usize,
+
+    /// Images or texts in one inference (0: as suits the device)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub max_batch: u32,
+
+    /// Models kept in memory
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub max_models: u32,
+
+    /// Megapixels of the largest image that is decoded
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub max_megapixels: u32,
+}
+
+impl EngineOptions {
+    /// Threads to use, at least one.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        }
+    }
+
+    /// Items in one inference. A GPU needs many to be busy; a CPU is busy with a few, and
+    /// small batches keep the pixels of a batch in its cache and the wait of others short.
+    pub fn max_batch(&self) -> usize {
+        match (self.max_batch, self.device) {
+            (0, Device::Cpu) => 16,
+            (0, _) => 32,
+            (n, _) => n as usize,
+        }
+    }
+}
+
+/// What the server needs beside the engine.
+#[derive(Args, Clone, Debug)]
+pub struct ServeOptions {
+    /// The Unix socket to listen on; a lock file lies beside it
+    #[arg(long, value_name = "PATH")]
+    pub socket: PathBuf,
+
+    /// Microseconds that a batch waits to be filled while nothing else is to be done
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub max_wait_us: u32,
+
+    /// Images that may wait; requests over it are refused as overload
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_queue: u32,
+
+    /// Megabytes of requests that are held in memory; requests over it are refused
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=1_048_576))]
+    pub max_memory: u32,
+
+    /// Open connections; those over it are refused
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_connections: u32,
+
+    #[command(flatten)]
+    pub engine: EngineOptions,
+}
+
+impl ServeOptions {
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_micros(self.max_wait_us.into())
+    }
+
+    /// Bytes of requests that are held at most.
+    pub fn max_memory(&self) -> usize {
+        self.max_memory as usize * 1024 * 1024
+    }
+}
