@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use pgclip_scenes::{Scene, SceneOptions};
+use pgclip_scenes::{Carrying, Domain, Pedestrian, Scene, SceneOptions, Subject, Upper};
 use rayon::prelude::*;
 
-/// The first seed of the demo's pictures; the trainer's are far below.
+/// The first seed of the demo's pictures. The trainer's sets mix theirs to other seeds.
 const FIRST_SEED: u64 = 7_000_000_000;
 
 /// 2026-11-01 00:00 UTC, in seconds.
@@ -34,6 +34,39 @@ impl Picture {
     pub fn taken_at(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(FIRST_TIME + 420 * self.id as u64)
     }
+}
+
+/// What a scene shows, in a few words.
+pub fn describe(scene: &Scene) -> String {
+    let domain = match scene.domain {
+        Domain::Web => "web",
+        Domain::Surveillance => "surveillance",
+    };
+    let shown = match &scene.subject {
+        Subject::Vehicle(v) => format!("{} {} {}", v.colour, v.make.word(), v.kind),
+        Subject::Pedestrian(p) => pedestrian(p),
+    };
+    format!("{shown} · {domain}")
+}
+
+fn pedestrian(p: &Pedestrian) -> String {
+    let mut words = vec![format!("{} {}, from the {}", p.gender, p.age, p.facing)];
+    match (p.long_coat, p.upper) {
+        (true, _) => words.push(format!("long {} coat", p.upper_colour)),
+        (false, Upper::Plain) => {
+            words.push(format!("{} top, {} sleeves", p.upper_colour, p.sleeves))
+        }
+        (false, upper) => {
+            words.push(format!("{} top ({upper}), {} sleeves", p.upper_colour, p.sleeves));
+        }
+    }
+    words.push(format!("{} {}", p.lower_colour, p.lower));
+    if p.carrying != Carrying::Nothing {
+        words.push(p.carrying.to_string());
+    }
+    let worn = [(p.hat, "hat"), (p.glasses, "glasses"), (p.boots, "boots")];
+    words.extend(worn.iter().filter(|(is, _)| *is).map(|(_, word)| (*word).to_owned()));
+    words.join(", ")
 }
 
 /// Draws `count` pictures into `folder`, or takes those that an earlier run left there.

@@ -95,6 +95,7 @@ impl VehicleQuery {
 }
 
 impl PedestrianQuery {
+    /// What a long coat hides is not there to be found.
     pub fn matches(&self, p: &Pedestrian) -> bool {
         met(self.gender, p.gender)
             && met(self.age, p.age)
@@ -107,8 +108,8 @@ impl PedestrianQuery {
             && met(self.sleeves, p.sleeves)
             && met(self.upper, p.upper)
             && met(self.upper_colour, p.upper_colour)
-            && met(self.lower, p.lower)
-            && met(self.lower_colour, p.lower_colour)
+            && (self.lower.is_none_or(|l| l == p.lower && !p.long_coat))
+            && (self.lower_colour.is_none_or(|c| c == p.lower_colour && !p.long_coat))
     }
 }
 
