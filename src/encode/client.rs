@@ -104,14 +104,6 @@ impl Ticket {
             }
         })
     }
-
-    /// Moves bytes without waiting; tells whether the answer is there.
-    pub fn is_ready(&self) -> Result<bool, Failure> {
-        CLIENT.with_borrow_mut(|client| {
-            client.exchange()?;
-            Ok(client.pending.get(&self.0).is_some_and(|pending| pending.answer.is_some()))
-        })
-    }
 }
 
 impl Drop for Ticket {

@@ -1,3 +1,7 @@
-//! Searching: the prompts of a query, the searches themselves, and zero-shot classification.
+//! Searching: the prompts of a query ([`prompt`]), what is searched ([`source`]), the search itself
+//! ([`run`]), and zero-shot classification.
 
 pub mod prompt;
+mod run;
+mod source;
+mod zero_shot;

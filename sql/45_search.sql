@@ -1,0 +1,42 @@
+-- Searching. SECURITY INVOKER, STABLE, planned anew each call: what the caller may see of the
+-- table as the statement sees it, and nothing else.
+
+CREATE FUNCTION text_search(
+    tbl anyelement,
+    query text,
+    k integer DEFAULT 10,
+    enhance boolean DEFAULT true,
+    domain text DEFAULT NULL,
+    embedding_column text DEFAULT NULL,
+    model text DEFAULT NULL,
+    min_score real DEFAULT NULL,
+    with_image boolean DEFAULT false
+) RETURNS TABLE (hit anyelement, score real)
+    AS 'MODULE_PATHNAME', 'text_search'
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
+COMMENT ON FUNCTION text_search(anyelement, text, integer, boolean, text, text, text, real, boolean) IS
+    'the k rows of the table or view of tbl that fit a sentence best, with cosine similarity; images are NULL unless with_image';
+
+CREATE FUNCTION image_search(
+    tbl anyelement,
+    image bytea,
+    k integer DEFAULT 10,
+    embedding_column text DEFAULT NULL,
+    model text DEFAULT NULL,
+    min_score real DEFAULT NULL,
+    with_image boolean DEFAULT false
+) RETURNS TABLE (hit anyelement, score real)
+    AS 'MODULE_PATHNAME', 'image_search'
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
+COMMENT ON FUNCTION image_search(anyelement, bytea, integer, text, text, real, boolean) IS
+    'the k rows of the table or view of tbl that look most like an image, with cosine similarity';
+
+CREATE FUNCTION zero_shot(
+    embedding embedding,
+    labels text[],
+    template text DEFAULT '{}',
+    model text DEFAULT NULL
+) RETURNS TABLE (label text, probability double precision)
+    AS 'MODULE_PATHNAME', 'zero_shot_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 10;
+COMMENT ON FUNCTION zero_shot(embedding, text[], text, text) IS
+    'probabilities of labels for an embedding, the likeliest first; {} in the template stands for the label';

@@ -1,0 +1,291 @@
+//! `text_search` and `image_search`: one query over the searched relation, planned anew each time
+//! with the caller's rights, its rows going straight to the result.
+
+use pgrx::fcinfo::pg_getarg;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
+
+use super::prompt;
+use super::source::Source;
+use crate::embedding::Embedding;
+use crate::encode::failure::Failure;
+use crate::encode::requests;
+use crate::extension::Extension;
+
+/// The most hits of one search.
+const MAX_K: i32 = 100_000;
+
+/// What both searches can be told.
+struct Options {
+    k: i64,
+    embedding_column: Option<String>,
+    model: Option<String>,
+    min_score: Option<f32>,
+    with_image: bool,
+}
+
+impl Options {
+    fn new(
+        k: Option<i32>,
+        embedding_column: Option<String>,
+        model: Option<String>,
+        min_score: Option<f32>,
+        with_image: Option<bool>,
+    ) -> Result<Self, Failure> {
+        let k = match k {
+            Some(k @ 1..=MAX_K) => k.into(),
+            other => {
+                let given = other.map_or("NULL".to_owned(), |k| k.to_string());
+                return Err(Failure::new(
+                    Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                    format!("k is {given}, but must be from 1 to {MAX_K}"),
+                )
+                .hint("k is the number of hits."));
+            }
+        };
+        if min_score.is_some_and(f32::is_nan) {
+            return Err(Failure::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, "min_score is NaN")
+                .hint("A score is a cosine similarity, from -1 to 1."));
+        }
+        let with_image = with_image.unwrap_or(false);
+        Ok(Self { k, embedding_column, model, min_score, with_image })
+    }
+}
+
+/// The query: the k nearest rows first, so that only they are put together as rows.
+fn query(extension: &Extension, source: &Source, options: &Options) -> String {
+    let mut inner = Vec::new();
+    let mut outer = Vec::new();
+    for (at, column) in source.columns.iter().enumerate() {
+        if source.images.contains(&at) && !options.with_image {
+            outer.push("NULL".to_owned());
+        } else {
+            inner.push(format!("t.{column} AS c{at}, "));
+            outer.push(format!("s.c{at}"));
+        }
+    }
+    let embedding = &source.columns[source.embedding];
+    let distance = format!("t.{embedding} OPERATOR({}.<=>) $1", extension.schema_name());
+    let score = "(1::pg_catalog.float8 OPERATOR(pg_catalog.-) s.distance)::pg_catalog.float4";
+    let bound = match options.min_score {
+        Some(_) => format!("WHERE {score} OPERATOR(pg_catalog.>=) $3"),
+        None => String::new(),
+    };
+    format!(
+        "SELECT ROW({row})::{name}, {score} FROM (\
+         SELECT {columns}{distance} AS distance FROM {name} AS t \
+         WHERE t.{embedding} IS NOT NULL ORDER BY {distance} LIMIT $2) AS s \
+         {bound} ORDER BY s.distance",
+        row = outer.join(", "),
+        name = source.name,
+        columns = inner.concat(),
+    )
+}
+
+unsafe extern "C-unwind" {
+    fn CreateTuplestoreDestReceiver() -> *mut pg_sys::DestReceiver;
+    fn SetTuplestoreDestReceiverParams(
+        receiver: *mut pg_sys::DestReceiver,
+        store: *mut pg_sys::Tuplestorestate,
+        context: pg_sys::MemoryContext,
+        detoast: bool,
+        target: pg_sys::TupleDesc,
+        message: *const std::ffi::c_char,
+    );
+}
+
+/// Makes the store that a set-returning function hands back whole.
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn result_store(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<*mut pg_sys::Tuplestorestate, Failure> {
+    let unsupported = || {
+        Failure::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "a search returns a set of rows, which this place does not take",
+        )
+        .hint("Call it in FROM.")
+    };
+    // SAFETY: a set-returning call's `resultinfo` is a ReturnSetInfo; what is made for it lives in
+    // the memory of the query.
+    unsafe {
+        let info = (*fcinfo).resultinfo.cast::<pg_sys::ReturnSetInfo>();
+        let materialize = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+        if info.is_null()
+            || (*info).type_ != pg_sys::NodeTag::T_ReturnSetInfo
+            || (*info).allowedModes & materialize as i32 == 0
+        {
+            return Err(unsupported());
+        }
+        let context = (*(*info).econtext).ecxt_per_query_memory;
+        let before = pg_sys::MemoryContextSwitchTo(context);
+        let mut columns = std::ptr::null_mut();
+        let class = pg_sys::get_call_result_type(fcinfo, std::ptr::null_mut(), &mut columns);
+        if class != pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE {
+            pg_sys::MemoryContextSwitchTo(before);
+            return Err(unsupported());
+        }
+        let random = pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32;
+        let random = (*info).allowedModes & random != 0;
+        let store = pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem);
+        (*info).returnMode = materialize;
+        (*info).setResult = store;
+        (*info).setDesc = pg_sys::CreateTupleDescCopy(columns);
+        pg_sys::MemoryContextSwitchTo(before);
+        Ok(store)
+    }
+}
+
+/// Runs the search and fills the result.
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn search(
+    fcinfo: pg_sys::FunctionCallInfo,
+    extension: &Extension,
+    source: &Source,
+    options: &Options,
+    wanted: Embedding,
+) -> Result<(), Failure> {
+    let query = format!("{}\0", query(extension, source, options));
+    let parameters = [
+        (Embedding::type_oid(), wanted.into_datum()),
+        (pg_sys::INT8OID, options.k.into_datum()),
+        (pg_sys::FLOAT4OID, options.min_score.into_datum()),
+    ];
+    // SAFETY: the list has room for the parameters; query and parameters outlive the execution, the
+    // store lives in the memory of the caller's query, as does its receiver.
+    let code = unsafe {
+        let store = result_store(fcinfo)?;
+        let list = pg_sys::makeParamList(parameters.len() as i32);
+        for (at, (kind, value)) in parameters.into_iter().enumerate() {
+            let slot = (*list).params.as_mut_ptr().add(at);
+            (*slot).ptype = kind;
+            (*slot).isnull = value.is_none();
+            (*slot).value = value.unwrap_or(pg_sys::Datum::null());
+            (*slot).pflags = pg_sys::PARAM_FLAG_CONST as u16;
+        }
+        let context = pg_sys::CurrentMemoryContext;
+        Spi::connect(|_| {
+            let receiver = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+                let receiver = CreateTuplestoreDestReceiver();
+                let (none, unnamed) = (std::ptr::null_mut(), std::ptr::null());
+                SetTuplestoreDestReceiverParams(receiver, store, context, false, none, unnamed);
+                receiver
+            });
+            let execution = pg_sys::SPIExecuteOptions {
+                params: list,
+                read_only: true,
+                dest: receiver,
+                ..Default::default()
+            };
+            pg_sys::SPI_execute_extended(query.as_ptr().cast(), &execution)
+        })
+    };
+    match code {
+        code if code == pg_sys::SPI_OK_SELECT as i32 => Ok(()),
+        code => Err(Failure::new(
+            Code::ERRCODE_INTERNAL_ERROR,
+            format!("the search failed (SPI code {code})"),
+        )),
+    }
+}
+
+/// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image)`
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
+    // SAFETY: the arguments are of the types in the function's SQL declaration.
+    unsafe {
+        let Some(text) = pg_getarg::<String>(fcinfo, 1) else {
+            return result_store(fcinfo).map(|_| ());
+        };
+        let options = Options::new(
+            pg_getarg(fcinfo, 2),
+            pg_getarg(fcinfo, 5),
+            pg_getarg(fcinfo, 6),
+            pg_getarg(fcinfo, 7),
+            pg_getarg(fcinfo, 8),
+        )?;
+        let enhance = pg_getarg(fcinfo, 3).unwrap_or(true);
+        let domain = pg_getarg::<String>(fcinfo, 4);
+        let extension = Extension::of_call(fcinfo);
+        let source = source(fcinfo, &extension, &options)?;
+        let wanted = prompt::embed(&extension, &source.model, &text, domain.as_deref(), enhance)?;
+        search(fcinfo, &extension, &source, &options, wanted)
+    }
+}
+
+/// `image_search(tbl, image, k, embedding_column, model, min_score, with_image)`
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
+    // SAFETY: the arguments are of the types in the function's SQL declaration.
+    unsafe {
+        let Some(image) = pg_getarg::<&[u8]>(fcinfo, 1) else {
+            return result_store(fcinfo).map(|_| ());
+        };
+        let options = Options::new(
+            pg_getarg(fcinfo, 2),
+            pg_getarg(fcinfo, 3),
+            pg_getarg(fcinfo, 4),
+            pg_getarg(fcinfo, 5),
+            pg_getarg(fcinfo, 6),
+        )?;
+        let extension = Extension::of_call(fcinfo);
+        let source = source(fcinfo, &extension, &options)?;
+        let mut encoded = requests::images(&source.model, std::iter::once(Some(image)))?;
+        let wanted = encoded.pop().flatten().expect("an image has an embedding or an error");
+        search(fcinfo, &extension, &source, &options, wanted)
+    }
+}
+
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn source(
+    fcinfo: pg_sys::FunctionCallInfo,
+    extension: &Extension,
+    options: &Options,
+) -> Result<Source, Failure> {
+    // SAFETY: the parser resolved the type of the polymorphic argument.
+    let row_type = unsafe { pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, 0) };
+    let (column, model) = (options.embedding_column.as_deref(), options.model.as_deref());
+    Source::of_row_type(extension, row_type, column, model)
+}
+
+/// Version-1 calling convention, by hand: pgrx has no polymorphic sets of rows.
+static V1: pg_sys::Pg_finfo_record = pg_sys::Pg_finfo_record { api_version: 1 };
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_text_search() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_image_search() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn text_search(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { by_text(fcinfo) }.unwrap_or_else(|failure| failure.raise());
+    pg_sys::Datum::null()
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn image_search(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { by_image(fcinfo) }.unwrap_or_else(|failure| failure.raise());
+    pg_sys::Datum::null()
+}

@@ -1,0 +1,283 @@
+//! What a search is over: the relation that `tbl` is a row of, its embedding column, the model that
+//! column belongs to, and the image columns that hits leave out.
+
+use std::collections::BTreeSet;
+
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{IntoDatum, PgRelation, Spi, pg_sys};
+
+use crate::embedding::Embedding;
+use crate::encode::failure::Failure;
+use crate::encode::models::{self, Model};
+use crate::extension::{Extension, namespace_name, quoted};
+use crate::ingest::binding::Binding;
+
+/// Views on views are followed this deep.
+const MAX_DEPTH: usize = 16;
+
+/// A relation that can be searched.
+#[derive(Debug)]
+pub struct Source {
+    /// Qualified and quoted; also the name of its row type.
+    pub name: String,
+    /// Quoted names of all columns, in order.
+    pub columns: Vec<String>,
+    /// Position in `columns` of the embedding.
+    pub embedding: usize,
+    /// Positions in `columns` of attached images.
+    pub images: Vec<usize>,
+    pub model: Model,
+}
+
+/// A column as far as a search cares.
+struct Column {
+    name: String,
+    number: i16,
+    base: pg_sys::Oid,
+    dimensions: Option<usize>,
+}
+
+impl Source {
+    /// Looks at the relation whose row type is `row_type`.
+    pub fn of_row_type(
+        extension: &Extension,
+        row_type: pg_sys::Oid,
+        embedding_column: Option<&str>,
+        model: Option<&str>,
+    ) -> Result<Self, Failure> {
+        let relation = open(row_type)?;
+        let name = format!(
+            "{}.{}",
+            quoted(namespace_name(relation.namespace_oid())),
+            quoted(relation.name())
+        );
+        let columns = columns(&relation);
+        let embedding = pick(&name, &columns, embedding_column)?;
+        let bindings = bindings(extension, &relation)?;
+        let of_column: BTreeSet<(&str, &str)> = bindings
+            .iter()
+            .filter(|found| found.is_of(&relation, columns[embedding].number))
+            .map(|found| (found.binding.model.as_str(), found.binding.digest.as_str()))
+            .collect();
+        let model =
+            choose(extension, &name, &columns[embedding].name, &bindings, &of_column, model)?;
+        if let Some(dimensions) = columns[embedding].dimensions
+            && dimensions != model.dimensions
+        {
+            return Err(Failure::new(
+                Code::ERRCODE_DATATYPE_MISMATCH,
+                format!(
+                    "column {} of {name} has {dimensions} dimensions, model \"{}\" has {}",
+                    quoted(&columns[embedding].name),
+                    model.name,
+                    model.dimensions
+                ),
+            )
+            .hint("Name the model that the column was encoded with: model => '…', or set pgclip.model."));
+        }
+        let is_image = |column: &Column| {
+            column.base == pg_sys::BYTEAOID
+                && bindings.iter().any(|found| match found.depth {
+                    0 => found.binding.image == column.number,
+                    _ => found.image_name == column.name,
+                })
+        };
+        let images = (0..columns.len()).filter(|&at| is_image(&columns[at])).collect();
+        let columns = columns.into_iter().map(|column| quoted(column.name)).collect();
+        Ok(Self { name, columns, embedding, images, model })
+    }
+}
+
+/// Opens the relation of a row type for reading.
+fn open(row_type: pg_sys::Oid) -> Result<PgRelation, Failure> {
+    let wrong = || {
+        Failure::new(Code::ERRCODE_DATATYPE_MISMATCH, "the first argument is not a row of a table")
+            .hint("Write NULL::photos to search the table or view \"photos\".")
+    };
+    // SAFETY: catalog lookups; a row type's relation exists, and the lock keeps it so.
+    let relation = unsafe {
+        let oid = pg_sys::get_typ_typrelid(row_type);
+        if oid == pg_sys::InvalidOid {
+            return Err(wrong());
+        }
+        PgRelation::with_lock(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
+    };
+    match relation.is_composite_type() {
+        true => Err(wrong()),
+        false => Ok(relation),
+    }
+}
+
+fn columns(relation: &PgRelation) -> Vec<Column> {
+    let columns = relation.tuple_desc();
+    let kept = columns.iter().filter(|column| !column.attisdropped);
+    kept.map(|column| {
+        let mut modifier = column.atttypmod;
+        // SAFETY: a catalog lookup that fills in the modifier of a domain.
+        let base = unsafe { pg_sys::getBaseTypeAndTypmod(column.atttypid, &mut modifier) };
+        Column {
+            name: column.name().to_owned(),
+            number: column.attnum,
+            base,
+            dimensions: usize::try_from(modifier).ok(),
+        }
+    })
+    .collect()
+}
+
+/// The embedding column: the one named, or the only one.
+fn pick(table: &str, columns: &[Column], wanted: Option<&str>) -> Result<usize, Failure> {
+    let embedding = Embedding::type_oid();
+    let found: Vec<usize> =
+        (0..columns.len()).filter(|&at| columns[at].base == embedding).collect();
+    let names = || {
+        let names: Vec<&str> = found.iter().map(|&at| columns[at].name.as_str()).collect();
+        names.join(", ")
+    };
+    match (wanted, found.as_slice()) {
+        (Some(wanted), _) => match columns.iter().position(|column| column.name == wanted) {
+            Some(at) if columns[at].base == embedding => Ok(at),
+            Some(_) => Err(Failure::new(
+                Code::ERRCODE_DATATYPE_MISMATCH,
+                format!("column {} of {table} is not of type embedding", quoted(wanted)),
+            )),
+            None => Err(Failure::new(
+                Code::ERRCODE_UNDEFINED_COLUMN,
+                format!("{table} has no column \"{wanted}\""),
+            )),
+        },
+        (None, [only]) => Ok(*only),
+        (None, []) => Err(Failure::new(
+            Code::ERRCODE_UNDEFINED_COLUMN,
+            format!("{table} has no column of type embedding"),
+        )
+        .hint("Add one, and attach it to the images with clip_attach.")),
+        (None, _) => Err(Failure::new(
+            Code::ERRCODE_AMBIGUOUS_COLUMN,
+            format!("{table} has several columns of type embedding"),
+        )
+        .hint(format!("Choose one with embedding_column => '…': {}.", names()))),
+    }
+}
+
+/// A binding of the relation itself, or of one that a view reads.
+struct Found {
+    binding: Binding,
+    relation: pg_sys::Oid,
+    image_name: String,
+    /// Views between.
+    depth: usize,
+    /// Whether the view reads this binding's embedding.
+    read: bool,
+}
+
+impl Found {
+    fn is_of(&self, searched: &PgRelation, column: i16) -> bool {
+        match self.relation == searched.oid() {
+            true => self.binding.embedding == column,
+            false => self.read,
+        }
+    }
+}
+
+/// The bindings of a relation, for a view of what it reads.
+fn bindings(extension: &Extension, relation: &PgRelation) -> Result<Vec<Found>, Failure> {
+    let mut found = Vec::new();
+    collect(extension, relation, 0, None, &mut found)?;
+    Ok(found)
+}
+
+fn collect(
+    extension: &Extension,
+    relation: &PgRelation,
+    depth: usize,
+    read: Option<&[i16]>,
+    found: &mut Vec<Found>,
+) -> Result<(), Failure> {
+    for binding in Binding::all(extension, relation)? {
+        let columns = relation.tuple_desc();
+        let image_name = usize::try_from(binding.image - 1)
+            .ok()
+            .and_then(|at| columns.get(at))
+            .map(|column| column.name().to_owned())
+            .unwrap_or_default();
+        let read = read.is_none_or(|columns| columns.contains(&binding.embedding));
+        found.push(Found { binding, relation: relation.oid(), image_name, depth, read });
+    }
+    if depth < MAX_DEPTH && (relation.is_view() || relation.is_matview()) {
+        for (below, columns) in sources(relation.oid())? {
+            // SAFETY: the view depends on the relation, so it exists; the lock keeps it so.
+            let below = unsafe {
+                PgRelation::with_lock(below, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
+            };
+            collect(extension, &below, depth + 1, Some(&columns), found)?;
+        }
+    }
+    Ok(())
+}
+
+/// The relations that a view reads, and which of their columns.
+fn sources(view: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, Vec<i16>)>, Failure> {
+    let query = "SELECT d.refobjid, pg_catalog.array_agg(d.refobjsubid::int2) \
+        FROM pg_catalog.pg_rewrite AS r, pg_catalog.pg_depend AS d \
+        WHERE r.ev_class OPERATOR(pg_catalog.=) $1 \
+        AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
+        AND d.objid OPERATOR(pg_catalog.=) r.oid \
+        AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
+        AND d.refobjid OPERATOR(pg_catalog.<>) $1 \
+        AND d.refobjsubid OPERATOR(pg_catalog.>) 0 GROUP BY 1 ORDER BY 1";
+    Spi::connect(|client| {
+        let mut found = Vec::new();
+        for row in client.select(query, None, &[view.into()])? {
+            if let (Some(relation), Some(columns)) = (row.get(1)?, row.get(2)?) {
+                found.push((relation, columns));
+            }
+        }
+        Ok(found)
+    })
+    .map_err(|error: pgrx::spi::Error| {
+        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot find what the view reads")
+            .detail(error.to_string())
+    })
+}
+
+/// The model to search with: a column's own, and for a column of none the one that is given.
+fn choose(
+    extension: &Extension,
+    table: &str,
+    column: &str,
+    bindings: &[Found],
+    of_column: &BTreeSet<(&str, &str)>,
+    given: Option<&str>,
+) -> Result<Model, Failure> {
+    let mut candidates = of_column.iter().filter(|(model, _)| given.is_none_or(|g| g == *model));
+    match (candidates.next(), candidates.next(), given) {
+        (Some((model, digest)), None, _) => {
+            let bound = bindings
+                .iter()
+                .map(|found| &found.binding)
+                .find(|b| b.model == *model && b.digest == *digest)
+                .expect("the pair comes from a binding");
+            bound.resolve(extension)
+        }
+        (None, _, given) if of_column.is_empty() => models::resolve(extension, given),
+        (None, _, Some(given)) => {
+            let bound: Vec<String> =
+                of_column.iter().map(|(model, _)| format!("\"{model}\"")).collect();
+            Err(Failure::new(
+                Code::ERRCODE_DATATYPE_MISMATCH,
+                format!(
+                    "column {} of {table} belongs to model {}, not to \"{given}\"",
+                    quoted(column),
+                    bound.join(" or ")
+                ),
+            )
+            .hint("Embeddings of different models cannot be compared; leave model out."))
+        }
+        _ => Err(Failure::new(
+            Code::ERRCODE_AMBIGUOUS_PARAMETER,
+            format!("{table} shows embeddings of several models"),
+        )
+        .hint("Choose one with model => '…', or search a view of one table.")),
+    }
+}
