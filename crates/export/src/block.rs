@@ -15,8 +15,11 @@ pub struct Attention<'v> {
     pub mask: Option<&'v Value>,
     /// Takes the one token that the tower ends with: `[N, L, W]` to `[N, 1, W]`. Set in the last
     /// block, where no other token is of use, so that only its row is computed.
-    pub only: Option<&'v dyn Fn(&mut Graph<'_>, &Value) -> Value>,
+    pub only: Option<&'v Pick<'v>>,
 }
+
+/// Adds what takes some tokens of a value, and returns the result.
+pub type Pick<'v> = dyn Fn(&mut Graph<'_>, &Value) -> Value + 'v;
 
 /// One block: `x [N, L, W]` to `[N, L, W]`, or to `[N, 1, W]` with [`Attention::only`].
 pub fn block<'a>(

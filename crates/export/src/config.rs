@@ -25,7 +25,7 @@ const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
 /// Mean and standard deviation of each channel in OpenAI's training set, which is what a
 /// description that names none means.
 const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// A CLIP with a vision transformer: everything the graphs need but the weights.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,7 @@ use pgclip_export::{Options, Precision, export};
 use safetensors::SafeTensors;
 
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const STD: [f32; 3] = [0.268_629_54, 0.261_302_58, 0.275_777_11];
+const STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
 
 /// What a library computed: pixels as 8-bit RGB in planes, ids, and embeddings of unit length.
 struct Expected {
@@ -159,4 +159,36 @@ fn fp16_agrees_with_the_libraries() {
         agrees(name, Precision::Fp16, 0.999);
         agrees(name, Precision::Fp16Storage, 0.999);
     }
+}
+
+/// A batch may be cut to its longest text: what comes after the end has no effect.
+#[test]
+fn texts_may_be_cut_to_the_longest() {
+    let expected = expected("open_clip");
+    let mut model = exported("open_clip", &Options::default());
+    let (tokens, shape) = &expected.tokens;
+    let full = shape[1];
+    let short: Vec<&[i64]> =
+        tokens.chunks_exact(full).filter(|text| text[20..].iter().all(|&id| id == 0)).collect();
+    assert!(short.len() > 5);
+    let cut: Vec<i64> = short.iter().flat_map(|text| text[..20].to_vec()).collect();
+    let cut = texts(&mut model.text, &cut, 20);
+    let whole = texts(&mut model.text, &short.concat(), full);
+    let cosine = least_cosine(&cut, &whole, expected.dimensions);
+    assert!(cosine > 0.999_999, "{cosine}");
+}
+
+/// Large models keep their weights beside the graph: the same embeddings to the bit.
+#[test]
+fn weights_in_a_second_file_give_the_same_embeddings() {
+    let expected = expected("hugging_face");
+    let mut inline = exported("hugging_face", &Options::default());
+    let options = Options { most_inline_bytes: 1000, ..Options::default() };
+    let mut external = exported("hugging_face", &options);
+    let names: Vec<&str> = external.model.config.files.keys().map(String::as_str).collect();
+    assert_eq!(names, ["image.onnx", "image.onnx.data", "text.onnx", "text.onnx.data"]);
+    assert_eq!(images(&mut external.image, &expected), images(&mut inline.image, &expected));
+    let (tokens, shape) = &expected.tokens;
+    let text = |session: &mut Session| texts(session, tokens, shape[1]);
+    assert_eq!(text(&mut external.text), text(&mut inline.text));
 }

@@ -214,7 +214,9 @@ fn preprocessing(config: Value, image_size: usize) -> Result<Preprocessing, Stri
     }
     let resize = match config.resize_mode.as_deref() {
         None | Some("shortest" | "crop") => ResizeMode::Crop,
-        Some("pad") => ResizeMode::Pad, // not open_clip's: A3R's, in the trainer's checkpoints
+        // open_clip pads after it has resized, A3R and we before: the same but for a pixel's
+        // width at the border.
+        Some("longest" | "pad") => ResizeMode::Pad,
         Some(other) => {
             return Err(format!("preprocess_cfg.resize_mode = \"{other}\" is not supported"));
         }

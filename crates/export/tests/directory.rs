@@ -1,0 +1,247 @@
+//! Model directories as a whole: what is in them, where they are put, and what is said about
+//! weights that make none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use pgclip_clip::model::{ModelDir, ResizeMode};
+use pgclip_export::{ExportError, Options, Precision, export};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+/// A temporary folder with a copy of a golden model in it.
+struct Copy {
+    folder: tempfile::TempDir,
+    weights: PathBuf,
+}
+
+impl Copy {
+    fn of(name: &str, weights: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+        for file in fs::read_dir(golden).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+        }
+        let weights = folder.path().join(weights);
+        Self { folder, weights }
+    }
+
+    fn hugging_face() -> Self {
+        Self::of("hugging_face", "model.safetensors")
+    }
+
+    fn export(&self, options: &Options) -> Result<pgclip_export::Summary, ExportError> {
+        export(&self.weights, None, options, &self.dir())
+    }
+
+    /// The message of an export that must fail and leave nothing behind.
+    fn refused(&self) -> String {
+        let before = self.listing();
+        let error = self.export(&Options::default()).unwrap_err();
+        assert_eq!(self.listing(), before, "something was left behind");
+        error.to_string()
+    }
+
+    fn dir(&self) -> PathBuf {
+        self.folder.path().join("some-clip")
+    }
+
+    fn listing(&self) -> Vec<PathBuf> {
+        let mut paths: Vec<_> =
+            fs::read_dir(self.folder.path()).unwrap().map(|file| file.unwrap().path()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Writes the weights anew, after `change`.
+    fn change(&self, change: impl FnOnce(&mut Tensors)) {
+        let bytes = fs::read(&self.weights).unwrap();
+        let mut tensors = Tensors::new();
+        for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().tensors() {
+            let value = (tensor.dtype(), tensor.shape().to_vec(), tensor.data().to_vec());
+            tensors.insert(name, value);
+        }
+        change(&mut tensors);
+        fs::write(&self.weights, serialise(&tensors)).unwrap();
+    }
+}
+
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+fn serialise(tensors: &Tensors) -> Vec<u8> {
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name.as_str(), TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    safetensors::serialize(views, None).unwrap()
+}
+
+#[test]
+fn the_description_says_what_was_exported() {
+    let copy = Copy::of("open_clip", "open_clip_model.safetensors");
+    let mean: Vec<f32> = (0..24).map(|v| v as f32 / 100.0).collect();
+    let options = Options {
+        precision: Precision::Fp16,
+        resize: Some(ResizeMode::Pad),
+        mean_text_embedding: Some(mean.clone()),
+        ..Options::default()
+    };
+    let summary = copy.export(&options).unwrap();
+    let model = ModelDir::open(copy.dir()).unwrap();
+    model.verify(|_| ()).unwrap();
+    assert_eq!(model.config, summary.config);
+    assert_eq!(model.digest, summary.digest.0);
+    let config = &model.config;
+    assert_eq!((config.name.as_str(), config.dimensions), ("some-clip", 24));
+    assert_eq!((config.image.size, config.image.resize), (36, ResizeMode::Pad));
+    assert_eq!(config.mean_text_embedding, Some(mean));
+    assert_eq!(config.architecture, "ViT-40x2-8-36-quickgelu, text 32x3");
+    assert!((config.logit_scale - 3.7f32.exp()).abs() < 1e-3);
+    assert_eq!(config.precision, pgclip_clip::model::Precision::Fp16);
+}
+
+#[test]
+fn a_directory_that_exists_is_replaced_only_on_demand_and_only_if_it_is_a_model() {
+    let copy = Copy::hugging_face();
+    copy.export(&Options::default()).unwrap();
+    let first = ModelDir::open(copy.dir()).unwrap().digest;
+    assert!(copy.refused().ends_with("exists already"));
+    let overwrite = Options { overwrite: true, precision: Precision::Fp16, ..Options::default() };
+    copy.export(&overwrite).unwrap();
+    assert_ne!(ModelDir::open(copy.dir()).unwrap().digest, first);
+    fs::remove_file(copy.dir().join("clip.json")).unwrap();
+    let error = copy.export(&overwrite).unwrap_err().to_string();
+    assert!(error.contains("is no model directory"), "{error}");
+    assert!(copy.dir().join("image.onnx").exists());
+}
+
+#[test]
+fn the_same_weights_give_the_same_digest() {
+    let copy = Copy::hugging_face();
+    let first = copy.export(&Options::default()).unwrap().digest;
+    let again = Options { overwrite: true, ..Options::default() };
+    assert_eq!(copy.export(&again).unwrap().digest, first);
+}
+
+#[test]
+fn weights_in_several_files_are_found_by_their_index() {
+    let whole = Copy::hugging_face();
+    let expected = whole.export(&Options::default()).unwrap();
+    let parts = Copy::hugging_face();
+    let mut second = Tensors::new();
+    parts.change(|tensors| second = tensors.split_off("text_projection.weight"));
+    fs::rename(&parts.weights, parts.folder.path().join("model-1.safetensors")).unwrap();
+    fs::write(parts.folder.path().join("model-2.safetensors"), serialise(&second)).unwrap();
+    let index = r#"{"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}"#;
+    fs::write(parts.folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let summary = export(parts.folder.path(), None, &Options::default(), &parts.dir()).unwrap();
+    assert_eq!(summary.digest, expected.digest);
+
+    let index = r#"{"weight_map": {"a": "../model-1.safetensors"}}"#;
+    fs::write(parts.folder.path().join("model.safetensors.index.json"), index).unwrap();
+    let elsewhere = parts.folder.path().join("other");
+    let error = export(parts.folder.path(), None, &Options::default(), &elsewhere).unwrap_err();
+    assert!(error.to_string().contains("no plain file name"), "{error}");
+}
+
+#[test]
+fn every_tensor_that_does_not_fit_is_listed() {
+    let copy = Copy::hugging_face();
+    copy.change(|tensors| {
+        tensors.remove("vision_model.encoder.layers.2.mlp.fc1.bias").unwrap();
+        tensors.remove("logit_scale").unwrap();
+        let extra = (Dtype::F32, vec![1], vec![0; 4]);
+        tensors.insert("vision_model.encoder.layers.3.layer_norm1.bias".into(), extra.clone());
+        tensors.insert("text_model.embeddings.position_ids".into(), extra);
+        let positions = "text_model.embeddings.position_embedding.weight";
+        let (_, shape, data) = tensors.get_mut(positions).unwrap();
+        shape[0] -= 1;
+        data.truncate(shape[0] * shape[1] * 2);
+    });
+    let message = copy.refused();
+    let mut lines: Vec<&str> = message.lines().map(str::trim).collect();
+    lines.sort();
+    assert_eq!(
+        lines,
+        [
+            "missing: logit_scale [1]",
+            "missing: vision_model.encoder.layers.2.mlp.fc1.bias [96]",
+            "unknown: vision_model.encoder.layers.3.layer_norm1.bias",
+            "weights and architecture do not fit:",
+            "wrong shape: text_model.embeddings.position_embedding.weight is [76, 32], expected \
+             [77, 32]",
+        ]
+    );
+}
+
+#[test]
+fn files_that_are_no_weights_are_named() {
+    let copy = Copy::hugging_face();
+    let whole = fs::read(&copy.weights).unwrap();
+    for length in [0, 7, 8, 100, 20_000, whole.len() - 1] {
+        fs::write(&copy.weights, &whole[..length]).unwrap();
+        let message = copy.refused();
+        assert!(message.contains("is not a complete safetensors file"), "{length}: {message}");
+        assert!(message.contains("model.safetensors"), "{length}: {message}");
+    }
+    fs::write(&copy.weights, vec![0xAB; 5000]).unwrap();
+    assert!(copy.refused().contains("is not a complete safetensors file"));
+    copy.change_to(&[("conv1.weight", Dtype::F32, &[2])]);
+    assert!(copy.refused().contains("holds no CLIP"));
+    fs::remove_file(&copy.weights).unwrap();
+    assert!(copy.refused().starts_with("cannot read"));
+}
+
+impl Copy {
+    /// Writes zeros of these names and shapes as the weights.
+    fn change_to(&self, tensors: &[(&str, Dtype, &[usize])]) {
+        let tensors = tensors
+            .iter()
+            .map(|(name, dtype, shape)| {
+                let bytes = shape.iter().product::<usize>() * dtype.bitsize() / 8;
+                (name.to_string(), (*dtype, shape.to_vec(), vec![0; bytes]))
+            })
+            .collect();
+        fs::write(&self.weights, serialise(&tensors)).unwrap();
+    }
+}
+
+#[test]
+fn descriptions_that_are_missing_or_wrong_are_named() {
+    let copy = Copy::hugging_face();
+    let config = copy.folder.path().join("config.json");
+    fs::write(&config, "{").unwrap();
+    assert!(copy.refused().contains("is not JSON"));
+    fs::write(&config, "{}").unwrap();
+    assert!(copy.refused().contains("config.json\": is no description of a CLIP"));
+    fs::remove_file(&config).unwrap();
+    assert!(copy.refused().starts_with("no open_clip_config.json or config.json beside"));
+}
+
+#[test]
+fn values_that_are_no_numbers_or_too_large_name_their_tensor() {
+    let copy = Copy::of("open_clip", "open_clip_model.safetensors");
+    let set = |value: f32| {
+        copy.change(|tensors| {
+            let (_, _, data) = tensors.get_mut("visual.ln_post.bias").unwrap();
+            data[..4].copy_from_slice(&value.to_le_bytes());
+        });
+    };
+    set(f32::NAN);
+    assert_eq!(copy.refused(), "tensor \"visual.ln_post.bias\" holds NaN at element 0");
+    set(70_000.0);
+    let half = Options { precision: Precision::Fp16, ..Options::default() };
+    let error = copy.export(&half).unwrap_err().to_string();
+    assert_eq!(error, "tensor \"visual.ln_post.bias\" holds 70000, too large for fp16");
+    copy.export(&Options::default()).unwrap();
+}
+
+#[test]
+fn rows_of_a_cut_vocabulary_must_exist() {
+    let copy = Copy::hugging_face();
+    copy.change(|tensors| {
+        let (_, _, data) = tensors.get_mut("token_rows").unwrap();
+        data[400..404].copy_from_slice(&9999i32.to_le_bytes());
+    });
+    assert!(copy.refused().contains("token_rows names row 9999 of "));
+}
