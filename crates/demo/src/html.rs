@@ -78,7 +78,11 @@ fn overview(report: &Report) -> String {
              <td>{}</td><td class=\"number\">{} of {}</td><td class=\"number\">{:.3}</td>\
              <td class=\"number\">{:.1} ms</td></tr>\n",
             escape(&search.title),
-            escape(&search.sentence),
+            if search.sentence.is_empty() {
+                "a picture".to_owned()
+            } else {
+                escape(&search.sentence)
+            },
             search.matching(),
             search.hits.len(),
             search.average_precision(),
@@ -88,9 +92,9 @@ fn overview(report: &Report) -> String {
     };
     let rows: String = report.searches.iter().enumerate().map(row).collect();
     format!(
-        "<table>\n<thead><tr><th class=\"number\">#</th><th>Search</th><th>Sentence</th>\
+        "<div class=\"scroll\"><table>\n<thead><tr><th class=\"number\">#</th><th>Search</th><th>For</th>\
          <th class=\"number\">Right</th><th class=\"number\">Average precision</th>\
-         <th class=\"number\">Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table>"
+         <th class=\"number\">Time</th></tr></thead>\n<tbody>\n{rows}</tbody>\n</table></div>"
     )
 }
 
