@@ -138,21 +138,17 @@ impl Target {
     }
 }
 
-/// Writes the embeddings of a batch; the first item that is an error fails the statement.
+/// Writes the embeddings of a batch; an item that is an error fails the statement.
 pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
-    let mut items = items.into_iter();
+    let mut embeddings = Vec::with_capacity(items.len());
+    for (row, item) in rows.iter().zip(items) {
+        embeddings.push(item.map_err(|failure| row.explain(failure))?);
+    }
+    let mut embeddings = embeddings.iter();
     for same in rows.chunk_by(|a, b| Rc::ptr_eq(&a.target, &b.target)) {
         let _identity = Identity::assume_for_code(same[0].target.owner);
         Spi::connect(|_| {
-            for row in same {
-                let elements = match items.next() {
-                    Some(Ok(elements)) => elements,
-                    Some(Err(failure)) => return Err(row.explain(failure)),
-                    None => return Err(internal("the encoder left out a row")),
-                };
-                row.write(&elements)?;
-            }
-            Ok(())
+            same.iter().zip(&mut embeddings).try_for_each(|(row, elements)| row.write(elements))
         })?;
     }
     Ok(())
@@ -231,23 +227,25 @@ impl Row {
         Failure { message, ..failure }.detail(format!("Failing row has {key}."))
     }
 
-    /// The row's primary key, as constraint errors write it.
+    /// The row's primary key, as constraint errors write it, if the current user may read it.
     fn key(&self) -> Option<String> {
-        let _identity = Identity::assume_for_code(self.target.owner);
         let columns = Spi::get_one_with_args::<Vec<String>>(
-            "SELECT array_agg(a.attname::text ORDER BY k.position) \
+            "SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.position) \
              FROM pg_catalog.pg_index AS i, \
-             pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, position), \
+             pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (number, position), \
              pg_catalog.pg_attribute AS a \
              WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary \
              AND a.attrelid OPERATOR(pg_catalog.=) $1 \
-             AND a.attnum OPERATOR(pg_catalog.=) k.attnum",
+             AND a.attnum OPERATOR(pg_catalog.=) k.number \
+             HAVING pg_catalog.bool_and(pg_catalog.has_column_privilege($1, a.attnum, 'SELECT')) \
+             AND NOT pg_catalog.row_security_active($1)",
             &[self.target.relation.into()],
         )
         .ok()
         .flatten()?;
         let values: Vec<String> =
             columns.iter().map(|column| format!("{}::pg_catalog.text", quoted(column))).collect();
+        let _identity = Identity::assume_for_code(self.target.owner);
         let row = Spi::get_one_with_args::<String>(
             &format!(
                 "SELECT pg_catalog.concat_ws(', ', {}) FROM ONLY {} \
