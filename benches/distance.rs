@@ -64,8 +64,8 @@ fn others(c: &mut Criterion) {
             bench("cosine_parts", &mut || {
                 black_box(level.cosine_parts(black_box(&a), black_box(&b)));
             });
-            bench("to_f32", &mut || level.to_f32(black_box(&a), black_box(&mut wide)));
-            bench("from_f32", &mut || level.from_f32(black_box(&wide), black_box(&mut narrow)));
+            bench("widen", &mut || level.widen(black_box(&a), black_box(&mut wide)));
+            bench("narrow", &mut || level.narrow(black_box(&wide), black_box(&mut narrow)));
         }
     }
 }

@@ -100,7 +100,7 @@ fn add(elements: &[f16], sums: &mut [f64]) {
     let mut single = [0f32; BLOCK];
     for (elements, sums) in elements.chunks(BLOCK).zip(sums.chunks_mut(BLOCK)) {
         let single = &mut single[..elements.len()];
-        pgclip_simd::to_f32(elements, single);
+        pgclip_simd::widen(elements, single);
         for (sum, x) in sums.iter_mut().zip(single) {
             *sum += f64::from(*x);
         }

@@ -100,7 +100,7 @@ fn embedding_to_vector(
 /// The elements in single precision.
 pub fn widened(value: &Embedding) -> Vec<f32> {
     let mut single = vec![0.0; value.dims().get()];
-    pgclip_simd::to_f32(value.as_slice(), &mut single);
+    pgclip_simd::widen(value.as_slice(), &mut single);
     single
 }
 

@@ -67,7 +67,7 @@ pub fn print(values: &[f16]) -> Vec<u8> {
     let mut text = Vec::with_capacity(2 + values.len() * 12);
     text.push(b'[');
     let mut single = vec![0.0; values.len()];
-    pgclip_simd::to_f32(values, &mut single);
+    pgclip_simd::widen(values, &mut single);
     for (index, value) in single.into_iter().enumerate() {
         if index > 0 {
             text.push(b',');

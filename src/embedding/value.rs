@@ -124,7 +124,7 @@ impl Embedding {
         error: impl FnOnce(usize) -> EmbeddingError,
     ) -> Result<Self, EmbeddingError> {
         let dims = Dims::new(values.len())?;
-        let value = Self::build(dims, |out| pgclip_simd::from_f32(values, out));
+        let value = Self::build(dims, |out| pgclip_simd::narrow(values, out));
         match pgclip_simd::first_non_finite(value.as_slice()) {
             None => Ok(value),
             Some(at) => Err(error(at)),

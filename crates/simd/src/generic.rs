@@ -113,7 +113,7 @@ pub(crate) unsafe fn cosine_parts<V: Lanes>(a: &[f16], b: &[f16]) -> CosineParts
 /// # Safety
 /// That of [`Lanes`]; the slices have the same length.
 #[inline(always)]
-pub(crate) unsafe fn to_f32<V: Lanes>(from: &[f16], to: &mut [f32]) {
+pub(crate) unsafe fn widen<V: Lanes>(from: &[f16], to: &mut [f32]) {
     debug_assert_eq!(from.len(), to.len());
     let whole = from.len() / V::WIDTH * V::WIDTH;
     // SAFETY: loads and stores end at or before `whole`, the tail goes through full buffers.
@@ -133,7 +133,7 @@ pub(crate) unsafe fn to_f32<V: Lanes>(from: &[f16], to: &mut [f32]) {
 /// # Safety
 /// That of [`Lanes`]; the slices have the same length.
 #[inline(always)]
-pub(crate) unsafe fn from_f32<V: Lanes>(from: &[f32], to: &mut [f16]) {
+pub(crate) unsafe fn narrow<V: Lanes>(from: &[f32], to: &mut [f16]) {
     debug_assert_eq!(from.len(), to.len());
     let whole = from.len() / V::WIDTH * V::WIDTH;
     // SAFETY: loads and stores end at or before `whole`, the tail goes through full buffers.
@@ -163,8 +163,8 @@ macro_rules! kernels {
                 $features,
                 cosine_parts(a: &[f16], b: &[f16]) -> $crate::CosineParts
             );
-            $crate::generic::entry!($lanes, $features, to_f32(from: &[f16], to: &mut [f32]) -> ());
-            $crate::generic::entry!($lanes, $features, from_f32(from: &[f32], to: &mut [f16]) -> ());
+            $crate::generic::entry!($lanes, $features, widen(from: &[f16], to: &mut [f32]) -> ());
+            $crate::generic::entry!($lanes, $features, narrow(from: &[f32], to: &mut [f16]) -> ());
 
             fn squared_norm(self, a: &[f16]) -> f32 {
                 self.dot(a, a)

@@ -101,12 +101,12 @@ impl Kernels for Level {
     }
 
     #[inline]
-    fn to_f32(self, from: &[f16], to: &mut [f32]) {
-        dispatch!(self, kernels => kernels.to_f32(from, to));
+    fn widen(self, from: &[f16], to: &mut [f32]) {
+        dispatch!(self, kernels => kernels.widen(from, to));
     }
 
     #[inline]
-    fn from_f32(self, from: &[f32], to: &mut [f16]) {
-        dispatch!(self, kernels => kernels.from_f32(from, to));
+    fn narrow(self, from: &[f32], to: &mut [f16]) {
+        dispatch!(self, kernels => kernels.narrow(from, to));
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An embedding is stored as half-precision numbers; every distance here reads them as they are,
 //! widens them to single precision, and adds up in single precision. [`dot`], [`squared_l2`],
-//! [`cosine_parts`] and [`squared_norm`] are the kernels, [`to_f32`] and [`from_f32`] the bulk
+//! [`cosine_parts`] and [`squared_norm`] are the kernels, [`widen`] and [`narrow`] the bulk
 //! conversions, and [`first_non_finite`] is the check at the border.
 //!
 //! Each is one call into the best variant that this CPU has, which [`level`] finds out once per
@@ -64,10 +64,10 @@ pub trait Kernels: Copy {
     fn cosine_parts(self, a: &[f16], b: &[f16]) -> CosineParts;
     /// See [`squared_norm`].
     fn squared_norm(self, a: &[f16]) -> f32;
-    /// See [`to_f32`].
-    fn to_f32(self, from: &[f16], to: &mut [f32]);
-    /// See [`from_f32`].
-    fn from_f32(self, from: &[f32], to: &mut [f16]);
+    /// See [`widen`].
+    fn widen(self, from: &[f16], to: &mut [f32]);
+    /// See [`narrow`].
+    fn narrow(self, from: &[f32], to: &mut [f16]);
 }
 
 /// The inner product `Σ a·b`. Panics when the lengths differ.
@@ -99,17 +99,17 @@ pub fn squared_norm(a: &[f16]) -> f32 {
 
 /// Widens to single precision, exactly. Panics when the lengths differ.
 #[inline]
-pub fn to_f32(from: &[f16], to: &mut [f32]) {
+pub fn widen(from: &[f16], to: &mut [f32]) {
     assert_eq!(from.len(), to.len(), "slices of different length");
-    level().to_f32(from, to);
+    level().widen(from, to);
 }
 
 /// Rounds to half precision, ties to even; past ±65519 to infinity. Panics when the lengths
 /// differ.
 #[inline]
-pub fn from_f32(from: &[f32], to: &mut [f16]) {
+pub fn narrow(from: &[f32], to: &mut [f16]) {
     assert_eq!(from.len(), to.len(), "slices of different length");
-    level().from_f32(from, to);
+    level().narrow(from, to);
 }
 
 /// The index of the first NaN or infinity. A plain loop over the exponent bits, which the compiler

@@ -162,7 +162,7 @@ fn every_fp16_number_widens_exactly() {
     let all: Vec<f16> = (0..=u16::MAX).map(f16::from_bits).collect();
     for level in Level::all() {
         let mut wide = vec![0.0; all.len()];
-        level.to_f32(&all, &mut wide);
+        level.widen(&all, &mut wide);
         for (narrow, wide) in all.iter().zip(&wide) {
             let same = narrow.to_f32().to_bits() == wide.to_bits();
             assert!(same || narrow.is_nan() && wide.is_nan(), "{}: {narrow}", level.name());
@@ -186,7 +186,7 @@ fn rounding_is_to_nearest_even_everywhere() {
     singles.extend([f32::NAN, f32::INFINITY, f32::NEG_INFINITY]);
     for level in Level::all() {
         let mut narrow = vec![f16::ZERO; singles.len()];
-        level.from_f32(&singles, &mut narrow);
+        level.narrow(&singles, &mut narrow);
         for (single, narrow) in singles.iter().zip(&narrow) {
             let right = f16::from_f32(*single);
             let same = right.to_bits() == narrow.to_bits();
@@ -202,11 +202,11 @@ fn conversions_of_all_lengths_fill_exactly_their_slice() {
         let narrow = dice.vector(length);
         for level in Level::all() {
             let mut wide = vec![7.0; length + 1];
-            level.to_f32(&narrow, &mut wide[..length]);
+            level.widen(&narrow, &mut wide[..length]);
             assert!(narrow.iter().zip(&wide).all(|(n, w)| n.to_f32() == *w));
             assert_eq!(wide[length], 7.0);
             let mut back = vec![f16::ONE; length + 1];
-            level.from_f32(&wide[..length], &mut back[..length]);
+            level.narrow(&wide[..length], &mut back[..length]);
             assert_eq!(back[..length], narrow);
             assert_eq!(back[length], f16::ONE);
         }
@@ -272,7 +272,7 @@ proptest! {
         let singles: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
         for level in Level::all() {
             let mut narrow = vec![f16::ZERO; singles.len()];
-            level.from_f32(&singles, &mut narrow);
+            level.narrow(&singles, &mut narrow);
             for (single, narrow) in singles.iter().zip(narrow) {
                 let right = f16::from_f32(*single);
                 prop_assert!(right.to_bits() == narrow.to_bits() || right.is_nan() && narrow.is_nan());

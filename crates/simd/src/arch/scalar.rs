@@ -31,13 +31,13 @@ impl Kernels for Scalar {
         self.dot(a, a)
     }
 
-    fn to_f32(self, from: &[f16], to: &mut [f32]) {
+    fn widen(self, from: &[f16], to: &mut [f32]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = from.to_f32();
         }
     }
 
-    fn from_f32(self, from: &[f32], to: &mut [f16]) {
+    fn narrow(self, from: &[f32], to: &mut [f16]) {
         for (to, from) in to.iter_mut().zip(from) {
             *to = f16::from_f32(*from);
         }
