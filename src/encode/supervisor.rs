@@ -1,5 +1,7 @@
-//! The background worker that keeps one encoder process running for the cluster. It belongs to no
-//! database, does nothing but wait, and takes its child along when it ends.
+//! The background worker that keeps one encoder process running for the cluster. It does nothing
+//! but wait, and takes its child along when it ends. It is connected, so that `pg_stat_activity`
+//! shows it and `pg_terminate_backend` ends it, but to no database, so that it keeps none from
+//! being dropped.
 //!
 //! Preloaded, the server starts it; else the first backend that finds no encoder does. A lock on
 //! [`place::LOCK`] makes it the only one. A start that fails leaves its reason in
@@ -37,7 +39,8 @@ fn builder() -> BackgroundWorkerBuilder {
         .set_type("pgclip supervisor")
         .set_library("pgclip")
         .set_function("pgclip_supervisor_main")
-        .set_start_time(BgWorkerStartTime::PostmasterStart)
+        .enable_spi_access()
+        .set_start_time(BgWorkerStartTime::ConsistentState)
 }
 
 /// Registers the worker with the server's start. Called while libraries are preloaded.
@@ -70,16 +73,21 @@ pub extern "C-unwind" fn pgclip_supervisor_main(_argument: pg_sys::Datum) {
     BackgroundWorker::attach_signal_handlers(
         SignalWakeFlags::SIGHUP | SignalWakeFlags::SIGTERM | SignalWakeFlags::SIGCHLD,
     );
-    let lock = match take_lock() {
-        Ok(Some(lock)) => lock,
+    BackgroundWorker::connect_worker_to_spi(None, None);
+    match take_lock() {
+        Ok(Some(lock)) => {
+            Supervisor::default().run();
+            drop(lock);
+        }
         Ok(None) => return,
         Err(error) => {
             pgrx::warning!("pgclip cannot use directory \"{}\": {error}", place::DIRECTORY);
             return;
         }
-    };
-    Supervisor::default().run();
-    drop(lock);
+    }
+    // SAFETY: nothing is left to be dropped. The code has the server start a preloaded worker
+    // again, unless it is shutting down.
+    unsafe { pg_sys::proc_exit(1) }
 }
 
 /// Makes the directory and takes the lock; `None`: another supervisor has it.

@@ -53,6 +53,7 @@ impl Source {
         );
         let columns = columns(&relation);
         let embedding = pick(&name, &columns, embedding_column)?;
+        check_rights(&relation, &name, columns[embedding].number)?;
         let bindings = bindings(extension, &relation)?;
         let of_column: BTreeSet<(&str, &str)> = bindings
             .iter()
@@ -105,6 +106,25 @@ fn open(row_type: pg_sys::Oid) -> Result<PgRelation, Failure> {
     match relation.is_composite_type() {
         true => Err(wrong()),
         false => Ok(relation),
+    }
+}
+
+/// Refuses before anything is encoded what the search itself would refuse.
+fn check_rights(relation: &PgRelation, name: &str, column: i16) -> Result<(), Failure> {
+    let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
+    // SAFETY: catalog lookups for a relation that is open.
+    let allowed = unsafe {
+        let (table, user) = (relation.oid(), pg_sys::GetUserId());
+        let ok = pg_sys::AclResult::ACLCHECK_OK;
+        pg_sys::pg_class_aclcheck(table, user, select) == ok
+            || pg_sys::pg_attribute_aclcheck(table, column, user, select) == ok
+    };
+    match allowed {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+            format!("permission denied for {name}"),
+        )),
     }
 }
 
