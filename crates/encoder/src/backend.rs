@@ -169,6 +169,8 @@ pub struct Tower {
     output: String,
     dimensions: usize,
     pub device: Device,
+    /// Of a text tower: whether it takes texts of fewer tokens than its context length.
+    pub any_length: bool,
 }
 
 impl Tower {
@@ -198,6 +200,7 @@ impl Tower {
                 only.dtype()
             )));
         }
+        let any_length = found.is_some_and(|s| s.len() == 2 && s[1] < 0);
         let good = |outlet: &&ort::value::Outlet| {
             outlet.dtype().tensor_type() == Some(TensorElementType::Float32)
                 && outlet.dtype().tensor_shape().is_some_and(|s| fits(s, &[dimensions as i64]))
@@ -211,7 +214,7 @@ impl Tower {
             .ok_or_else(|| invalid(format!("has no output f32 [N, {dimensions}]")))?
             .name()
             .to_owned();
-        Ok(Self { session: Mutex::new(session), output, dimensions, device })
+        Ok(Self { session: Mutex::new(session), output, dimensions, device, any_length })
     }
 
     /// Runs a batch: `data` has shape `shape`, whose first number counts the items. Returns

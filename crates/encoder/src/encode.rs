@@ -1,6 +1,7 @@
 //! From bytes and texts to embeddings, for one batch, with no thread or queue in sight.
 //! Its own file because the pipeline, `check` and `bench` all call these steps.
 
+use crate::backend::Tower;
 use crate::failure::Failure;
 use crate::models::Model;
 use crate::pipeline::ItemResult;
@@ -8,7 +9,7 @@ use crate::settings::EngineOptions;
 use half::f16;
 use pgclip_clip::decode::{self, DecodeError, Limits};
 use pgclip_clip::protocol::{ByteBuf, ErrorKind, ItemError, MAX_TEXT_BYTES};
-use pgclip_clip::tokenize::Tokenizer;
+use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -94,7 +95,8 @@ pub fn infer(prepared: Prepared) -> Result<Vec<ItemResult>, Failure> {
     Ok(merge(errors, &embeddings, model.dimensions()))
 }
 
-/// Runs texts through the text tower: a result for each.
+/// Runs texts through the text tower: a result for each. Where the tower allows it, the batch is
+/// cut to its longest text, most of a search's 77 tokens being padding.
 pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure> {
     let length = model.context_length();
     let mut tokens: Vec<i64> = Vec::with_capacity(texts.len() * length);
@@ -110,12 +112,48 @@ pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure
             Some(ItemError { kind: ErrorKind::TextTooLong, message })
         })
         .collect();
-    let shape = [tokens.len() / length, length].map(|n| n as i64);
-    let embeddings = match shape[0] {
+    let embeddings = match tokens.len() {
         0 => Vec::new(),
-        _ => model.text()?.run(&shape, &tokens)?,
+        _ => {
+            let tower = model.text()?;
+            let cut = if tower.any_length { longest(&tokens, length) } else { length };
+            run_texts(&tower, &tokens, length, cut)?
+        }
     };
     Ok(merge(errors, &embeddings, model.dimensions()))
+}
+
+/// Runs texts of `length` tokens cut to their first `cut`.
+fn run_texts(
+    tower: &Tower,
+    tokens: &[i64],
+    length: usize,
+    cut: usize,
+) -> Result<Vec<f32>, Failure> {
+    let shape = [tokens.len() / length, cut].map(|n| n as i64);
+    if cut == length {
+        return tower.run(&shape, tokens);
+    }
+    let tokens: Vec<i64> =
+        tokens.chunks_exact(length).flat_map(|text| &text[..cut]).copied().collect();
+    tower.run(&shape, &tokens)
+}
+
+/// Tokens of the longest text, its end included.
+fn longest(tokens: &[i64], length: usize) -> usize {
+    let ends =
+        tokens.chunks_exact(length).map(|text| text.iter().rposition(|&id| id == END_OF_TEXT));
+    ends.map(|end| end.map_or(length, |end| end + 1)).max().unwrap_or(length)
+}
+
+/// Whether a text tower gives a text the same embedding with and without its padding. One with a
+/// causal mask does; one made elsewhere may take any length and have none.
+pub fn ignores_padding(tower: &Tower, length: usize) -> bool {
+    let tokens = Tokenizer::clip().encode("a probe", length);
+    let run = |cut| run_texts(tower, &tokens, length, cut);
+    let (Ok(whole), Ok(cut)) = (run(length), run(longest(&tokens, length))) else { return false };
+    let cosine: f32 = whole.iter().zip(&cut).map(|(a, b)| a * b).sum();
+    cosine > 0.9999
 }
 
 /// Puts the embeddings of the good items and the errors of the others in order.

@@ -1,14 +1,16 @@
-//! The models in memory: found by digest, loaded from their directory at first use, the
+//! The models in memory: found by directory and digest, loaded from their directory at first use, the
 //! least recently used given up beyond a bound. Its own file because it alone knows both
 //! the model directory and the backend.
 
 use crate::backend::{ExternalData, Runtime, Tower};
+use crate::encode;
 use crate::failure::Failure;
 use crate::settings::EngineOptions;
 use ort::value::TensorElementType;
 use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A model, each tower of which is loaded when it is first needed: a backfill needs no
@@ -37,6 +39,12 @@ impl Model {
 
     pub fn digest(&self) -> [u8; 32] {
         self.directory.digest
+    }
+
+    /// Whether it is the model of this directory and digest. The same model at two places is
+    /// two here: one place may lose its files while the other serves.
+    fn is(&self, directory: impl AsRef<Path>, digest: &[u8; 32]) -> bool {
+        self.directory.digest == *digest && self.directory.path == directory.as_ref()
     }
 
     pub fn dimensions(&self) -> usize {
@@ -89,7 +97,9 @@ impl Model {
             .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
             .collect::<Result<ExternalData, Failure>>()?;
         let session = self.runtime.load(file, &onnx, &external)?;
-        let tower = Arc::new(Tower::new(session, file, input, shape, self.dimensions())?);
+        let mut tower = Tower::new(session, file, input, shape, self.dimensions())?;
+        tower.any_length &= encode::ignores_padding(&tower, self.context_length());
+        let tower = Arc::new(tower);
         tracing::info!(
             "loaded {file} of {} onto {} in {:.1} s",
             self.config().name,
@@ -143,10 +153,10 @@ impl Models {
         }
     }
 
-    /// The model with this digest, from memory or else from its directory.
+    /// The model in this directory with this digest, from memory or else loaded.
     pub fn get(&self, model: &ModelRef) -> Result<Arc<Model>, Failure> {
         let mut loaded = lock(&self.loaded);
-        if let Some(at) = loaded.iter().position(|m| m.digest() == model.digest) {
+        if let Some(at) = loaded.iter().position(|m| m.is(&model.directory, &model.digest)) {
             loaded[..=at].rotate_right(1);
             return Ok(loaded[0].clone());
         }
@@ -161,16 +171,12 @@ impl Models {
 
     /// The model in a directory, whichever it is.
     pub fn open(&self, directory: &str) -> Result<Arc<Model>, Failure> {
-        let directory = ModelDir::open(directory)?;
-        let digest = directory.digest;
-        let known = lock(&self.loaded).iter().find(|m| m.digest() == digest).cloned();
-        // A directory that is described anew may have lost files since: open has looked.
-        Ok(known.unwrap_or_else(|| self.keep(directory)))
+        Ok(self.keep(ModelDir::open(directory)?))
     }
 
     fn keep(&self, directory: ModelDir) -> Arc<Model> {
         let mut loaded = lock(&self.loaded);
-        if let Some(model) = loaded.iter().find(|m| m.digest() == directory.digest) {
+        if let Some(model) = loaded.iter().find(|m| m.is(&directory.path, &directory.digest)) {
             return model.clone();
         }
         let model = Arc::new(Model::new(directory, self.runtime.clone()));

@@ -48,8 +48,11 @@ pub fn model() -> &'static ModelRef {
 pub fn make_model(name: &str, options: pgclip_export::Options) -> ModelRef {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../export/tests/golden/open_clip");
     let directory = scratch(name);
-    let options =
-        pgclip_export::Options { name: Some("random".into()), overwrite: true, ..options };
+    let options = pgclip_export::Options {
+        name: options.name.or(Some("random".into())),
+        overwrite: true,
+        ..options
+    };
     let config = golden.join("open_clip_config.json");
     let weights = golden.join("open_clip_model.safetensors");
     let made = pgclip_export::export(&weights, Some(&config), &options, &directory).unwrap();
@@ -90,17 +93,25 @@ impl Encoder {
 
     /// Starts one whose socket is in this folder.
     pub fn start_in(folder: tempfile::TempDir, options: &[&str]) -> Self {
+        let mut program = program("serve");
+        if !options.contains(&"--device") {
+            program.args(["--device", "cpu"]);
+        }
+        program.args(options);
+        Self::spawn(program, folder)
+    }
+
+    /// Starts one with this library in place of ONNX Runtime.
+    pub fn start_with_library(library: &str) -> Self {
+        let mut program = Command::new(env!("CARGO_BIN_EXE_pgclip-encoder"));
+        program.args(["serve", "--onnxruntime", library]);
+        Self::spawn(program, tempfile::tempdir().unwrap())
+    }
+
+    fn spawn(mut program: Command, folder: tempfile::TempDir) -> Self {
         let socket = folder.path().join("encoder.sock");
-        let device: &[&str] =
-            if options.contains(&"--device") { &[] } else { &["--device", "cpu"] };
-        let child = program("serve")
-            .arg("--socket")
-            .arg(&socket)
-            .args(device)
-            .args(options)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        program.arg("--socket").arg(&socket).stderr(Stdio::piped());
+        let child = program.spawn().unwrap();
         let mut encoder = Self { child, socket, folder };
         let start = Instant::now();
         while UnixStream::connect(&encoder.socket).is_err() {
