@@ -40,3 +40,24 @@ pub(crate) trait Lanes: Copy {
 
 /// The widest register of any variant, the size of the buffers for the odd tail.
 pub(crate) const MAX_WIDTH: usize = 16;
+
+/// A register whose lanes can be switched by the bits of a code.
+///
+/// # Safety
+/// That of [`Lanes`].
+pub(crate) trait MaskedLanes: Lanes {
+    /// One bit or one full lane for each lane.
+    type Mask: Copy;
+
+    /// The mask of the `WIDTH` bits of `code` from bit `at` on, a multiple of `WIDTH`.
+    unsafe fn mask(code: *const u8, at: usize) -> Self::Mask;
+
+    /// The mask of the lanes that are at least zero.
+    unsafe fn not_negative(self) -> Self::Mask;
+
+    /// The mask as bits, lane 0 lowest.
+    unsafe fn bits(mask: Self::Mask) -> u64;
+
+    /// `self + other` in the lanes of the mask, `self` in the others.
+    unsafe fn add_where(self, other: Self, mask: Self::Mask) -> Self;
+}

@@ -10,6 +10,7 @@ use crate::arch::aarch64::Neon;
 use crate::arch::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{Avx2, Avx512};
+use crate::codes::{CodeKernels, ResidualSums};
 use crate::{CosineParts, Kernels};
 
 /// A variant, with the proof that this CPU can run it.
@@ -108,5 +109,27 @@ impl Kernels for Level {
     #[inline]
     fn narrow(self, from: &[f32], to: &mut [f16]) {
         dispatch!(self, kernels => kernels.narrow(from, to));
+    }
+}
+
+impl CodeKernels for Level {
+    #[inline]
+    fn butterflies(self, data: &mut [f32], stride: usize) {
+        dispatch!(self, kernels => kernels.butterflies(data, stride));
+    }
+
+    #[inline]
+    fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]) {
+        dispatch!(self, kernels => kernels.masked_sums(values, codes, sums));
+    }
+
+    #[inline]
+    fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
+        dispatch!(self, kernels => kernels.encode_residual(to, from, code))
+    }
+
+    #[inline]
+    fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
+        dispatch!(self, kernels => kernels.dot_i8(a, b))
     }
 }

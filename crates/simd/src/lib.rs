@@ -13,6 +13,9 @@
 //! is the proof that calling it is sound; nothing depends on the flags the crate was compiled
 //! with, and a binary built on one machine runs on any other of its architecture.
 //!
+//! For the index, [`codes`] has the one-bit codes of residuals and the sums behind an estimated
+//! distance, over the same variants, and [`Rotation`] the random rotation that they need.
+//!
 //! # How exact
 //!
 //! The product of two fp16 numbers is exact in fp32, so only additions round. With `u = 2^-24` and
@@ -26,13 +29,19 @@
 //! NaN and infinity are carried through as IEEE arithmetic does.
 
 pub mod arch;
+mod bytes;
+pub mod codes;
 mod generic;
+mod generic_codes;
 mod lanes;
 mod level;
+mod rotation;
 
 use half::f16;
 
+pub use bytes::{halves, prefetch};
 pub use level::{Level, level};
+pub use rotation::Rotation;
 
 /// What cosine similarity is made of, from one pass over both vectors.
 #[derive(Debug, Clone, Copy, PartialEq)]

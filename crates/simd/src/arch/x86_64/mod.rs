@@ -2,6 +2,7 @@
 
 mod avx2;
 mod avx512;
+mod codes;
 
 pub use avx2::Avx2;
 pub use avx512::Avx512;

@@ -1,0 +1,50 @@
+//! The plain loops over codes: the truth that every other variant is tested against.
+
+use super::scalar::Scalar;
+use crate::codes::{CodeKernels, ResidualSums, check_butterflies, check_masked, check_residual};
+
+/// Is bit `at` of the code set?
+fn is_set(code: &[u8], at: usize) -> bool {
+    code[at / 8] >> (at % 8) & 1 == 1
+}
+
+impl CodeKernels for Scalar {
+    fn butterflies(self, data: &mut [f32], stride: usize) {
+        check_butterflies(data, stride);
+        for run in data.chunks_exact_mut(2 * stride) {
+            let (low, high) = run.split_at_mut(stride);
+            for (x, y) in low.iter_mut().zip(high) {
+                (*x, *y) = (*x + *y, *x - *y);
+            }
+        }
+    }
+
+    fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]) {
+        check_masked(values, codes, sums);
+        let bytes = values.len() / 8;
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let code = &codes[i * bytes..(i + 1) * bytes];
+            let set = |(at, _): &(usize, &f32)| is_set(code, *at);
+            *sum = values.iter().enumerate().filter(set).map(|(_, x)| x).sum();
+        }
+    }
+
+    fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
+        check_residual(to, from, code);
+        code.fill(0);
+        let mut sums = ResidualSums { l1: 0.0, square: 0.0, origin: 0.0 };
+        for (at, (to, from)) in to.iter().zip(from).enumerate() {
+            let r = to - from;
+            let positive = r >= 0.0;
+            code[at / 8] |= u8::from(positive) << (at % 8);
+            sums.l1 += r.abs();
+            sums.square += r * r;
+            sums.origin += if positive { 0.5 * from } else { -0.5 * from };
+        }
+        sums
+    }
+
+    fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
+        crate::generic_codes::dot_i8(a, b)
+    }
+}

@@ -1,0 +1,186 @@
+//! Codes and rotation: every variant that this CPU runs against the plain loops, and the estimate
+//! that they exist for against exact inner products.
+
+use half::f16;
+use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims};
+use pgclip_simd::{Kernels, Level, Rotation};
+
+/// SplitMix64 with a fixed seed.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// About normal: the sum of a dozen uniform numbers, less six.
+    fn normal(&mut self) -> f32 {
+        (0..12).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0
+    }
+
+    fn singles(&mut self, length: usize) -> Vec<f32> {
+        (0..length).map(|_| self.normal()).collect()
+    }
+
+    fn unit(&mut self, dims: usize) -> Vec<f16> {
+        let raw = self.singles(dims);
+        let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
+        raw.iter().map(|x| f16::from_f32(x / norm)).collect()
+    }
+}
+
+fn near(a: f32, b: f32, magnitude: f32) -> bool {
+    (a - b).abs() <= 1e-5 * magnitude.max(1.0)
+}
+
+#[test]
+fn sums_of_all_variants_agree_with_the_loop() {
+    let mut dice = Dice(1);
+    for blocks in 0..24 {
+        let values = dice.singles(blocks * 64);
+        for count in 0..9 {
+            let codes: Vec<u8> = (0..count * blocks * 8).map(|_| dice.next() as u8).collect();
+            let mut right = vec![0.0; count];
+            Level::all()[0].masked_sums(&values, &codes, &mut right);
+            for level in Level::all() {
+                let mut sums = vec![7.0; count];
+                level.masked_sums(&values, &codes, &mut sums);
+                let fits = sums.iter().zip(&right).all(|(a, b)| near(*a, *b, values.len() as f32));
+                assert!(fits, "{}: {sums:?} {right:?}", level.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn codes_of_all_variants_are_equal() {
+    let mut dice = Dice(2);
+    for blocks in 1..24 {
+        let (mut to, from) = (dice.singles(blocks * 64), dice.singles(blocks * 64));
+        to[..4].copy_from_slice(&from[..4]);
+        let mut right = vec![0; blocks * 8];
+        let sums = Level::all()[0].encode_residual(&to, &from, &mut right);
+        for level in Level::all() {
+            let mut code = vec![0xaa; blocks * 8];
+            let got = level.encode_residual(&to, &from, &mut code);
+            assert_eq!(code, right, "{}", level.name());
+            for (a, b) in [(got.l1, sums.l1), (got.square, sums.square), (got.origin, sums.origin)]
+            {
+                assert!(near(a, b, blocks as f32 * 64.0), "{}: {got:?} {sums:?}", level.name());
+            }
+            let mut masked = [0.0];
+            level.masked_sums(&from, &code, &mut masked);
+            let origin = masked[0] - 0.5 * from.iter().sum::<f32>();
+            assert!(near(origin, sums.origin, blocks as f32 * 64.0));
+        }
+    }
+}
+
+#[test]
+fn butterflies_have_the_same_bits_everywhere() {
+    let mut dice = Dice(3);
+    for stride in [1, 2, 3, 4, 8, 16, 24, 32, 96, 256] {
+        let data = dice.singles(stride * 6);
+        let mut right = data.clone();
+        Level::all()[0].butterflies(&mut right, stride);
+        for level in Level::all() {
+            let mut got = data.clone();
+            level.butterflies(&mut got, stride);
+            assert_eq!(got, right, "{} {stride}", level.name());
+        }
+    }
+}
+
+#[test]
+fn byte_products_are_exact() {
+    let mut dice = Dice(4);
+    for length in [0, 1, 15, 16, 63, 384, 1281] {
+        let [a, b] = [0, 1].map(|_| (0..length).map(|_| dice.next() as i8).collect::<Vec<_>>());
+        let right: i64 = a.iter().zip(&b).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum();
+        for level in Level::all() {
+            assert_eq!(i64::from(level.dot_i8(&a, &b)), right, "{} {length}", level.name());
+        }
+    }
+}
+
+#[test]
+fn rotations_keep_inner_products() {
+    let mut dice = Dice(5);
+    for dims in [1, 2, 3, 63, 64, 65, 100, 128, 200, 256, 300, 384, 512, 768, 1000, 1280, 2000] {
+        let rotation = Rotation::new(dims, 7);
+        let (a, b) = (dice.unit(dims), dice.unit(dims));
+        let [ra, rb] = [&a, &b].map(|v| {
+            let mut rotated = vec![0.0; rotated_dims(dims)];
+            rotation.rotate(v, 1.0, &mut rotated);
+            rotated
+        });
+        let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
+        let level = Level::all()[0];
+        assert!(near(dot(&ra, &rb), level.dot(&a, &b), 1.0), "{dims}");
+        assert!(near(dot(&ra, &ra), level.squared_norm(&a), 1.0), "{dims}");
+    }
+}
+
+/// One component alone is the worst input there is: after the rotation it is spread over all.
+#[test]
+fn rotations_spread_single_components() {
+    for dims in [64, 192, 384, 640, 768, 1024, 1280] {
+        let rotation = Rotation::new(dims, 7);
+        for at in [0, 1, dims / 2, dims - 1] {
+            let mut vector = vec![f16::ZERO; dims];
+            vector[at] = f16::ONE;
+            let mut rotated = vec![0.0; dims];
+            rotation.rotate(&vector, 1.0, &mut rotated);
+            let largest = rotated.iter().fold(0f32, |max, x| max.max(x.abs()));
+            assert!(largest < 6.0 / (dims as f32).sqrt(), "{dims} {at}: {largest}");
+        }
+    }
+}
+
+/// RaBitQ's estimate `rr · ⟨c, x⟩ / ⟨c, r⟩` of `⟨r, x⟩`: without bias, and as near as theory says,
+/// `sqrt((π/2 - 1) / d)` times the part of `x` that is orthogonal to `r`.
+#[test]
+fn inner_products_with_codes_are_unbiased() {
+    let mut dice = Dice(6);
+    for dims in [128, 384, 1280] {
+        let rotation = Rotation::new(dims, 11);
+        let width = rotated_dims(dims);
+        let (mut bias, mut square, trials) = (0.0, 0.0, 2000);
+        for _ in 0..trials {
+            let [r, x] = [0, 1].map(|_| {
+                let mut rotated = vec![0.0; width];
+                rotation.rotate(&dice.unit(dims), 1.0, &mut rotated);
+                rotated
+            });
+            let mut code = vec![0; code_bytes(dims)];
+            let zero = vec![0.0; width];
+            let sums = pgclip_simd::codes::encode_residual(&r, &zero, &mut code);
+            let mut masked = [0.0];
+            pgclip_simd::codes::masked_sums(&x, &code, &mut masked);
+            let signed = masked[0] - 0.5 * x.iter().sum::<f32>();
+            let estimate = sums.square * signed / (0.5 * sums.l1);
+            let exact: f32 = r.iter().zip(&x).map(|(r, x)| r * x).sum();
+            bias += f64::from(estimate - exact) / f64::from(trials);
+            square += f64::from(estimate - exact).powi(2) / f64::from(trials);
+        }
+        let theory = ((std::f64::consts::FRAC_PI_2 - 1.0) / dims as f64).sqrt();
+        assert!(bias.abs() < 4.0 * theory / f64::from(trials).sqrt(), "{dims}: bias {bias}");
+        assert!(square.sqrt() < 1.1 * theory, "{dims}: {} against {theory}", square.sqrt());
+    }
+}
+
+#[test]
+fn numbers_are_read_at_any_alignment() {
+    let numbers: Vec<f16> = (0..50).map(|i| f16::from_f32(i as f32)).collect();
+    let mut bytes = vec![0u8];
+    bytes.extend(numbers.iter().flat_map(|x| x.to_le_bytes()));
+    bytes.push(0);
+    let mut scratch = Vec::new();
+    assert_eq!(pgclip_simd::halves(&bytes[1..101], &mut scratch), numbers);
+    let moved = bytes[1..101].to_vec();
+    assert_eq!(pgclip_simd::halves(&moved, &mut scratch), numbers);
+}
