@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::model::Precision;
 
@@ -64,13 +64,10 @@ pub struct TrainArgs {
     /// Weights to start from, safetensors in open_clip's naming [default: random]
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
-    /// Keep table rows only for the tokens of the training captions (and --tokens)
+    /// Keep table rows only for the tokens of the training captions; all others share one
     #[arg(long)]
     pub compact_vocabulary: bool,
-    /// Further token ids that get a row, one a line; training scatters them as noise
-    #[arg(long, value_name = "FILE")]
-    pub tokens: Option<PathBuf>,
-    /// Share of captions that get noise words
+    /// Share of captions into which the shared row of unknown tokens is thrown
     #[arg(long, default_value_t = 0.0)]
     pub token_noise: f64,
     /// Steps in all
@@ -125,9 +122,9 @@ pub struct TrainArgs {
     /// auto, cpu, cuda or cuda:N
     #[arg(long, default_value = "auto")]
     pub device: String,
-    /// Threads of the tensor library; 0: its own choice
+    /// Threads; 0: one per core
     #[arg(long, default_value_t = 0)]
-    pub threads: u16,
+    pub threads: usize,
 }
 
 #[derive(Debug, Args)]
@@ -152,7 +149,27 @@ pub struct EvalArgs {
     #[arg(long, default_value = "auto")]
     pub device: String,
     #[arg(long, default_value_t = 0)]
-    pub threads: u16,
+    pub threads: usize,
+}
+
+/// Number format of an exported model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportPrecision {
+    Fp32,
+    /// Half the size, arithmetic in fp16 as well, for GPUs
+    Fp16,
+    /// Half the size, arithmetic in fp32, for CPUs
+    Fp16Storage,
+}
+
+impl From<ExportPrecision> for pgclip_export::Precision {
+    fn from(precision: ExportPrecision) -> Self {
+        match precision {
+            ExportPrecision::Fp32 => Self::Fp32,
+            ExportPrecision::Fp16 => Self::Fp16,
+            ExportPrecision::Fp16Storage => Self::Fp16Storage,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -164,12 +181,14 @@ pub struct ExportArgs {
     /// Name of the model in the database
     #[arg(long)]
     pub name: String,
-    /// fp32 or fp16
-    #[arg(long, default_value = "fp32")]
-    pub precision: String,
+    #[arg(long, value_enum, default_value_t = ExportPrecision::Fp32)]
+    pub precision: ExportPrecision,
+    /// Replace a model directory that is there
+    #[arg(long)]
+    pub overwrite: bool,
     /// Label file whose captions give the mean text embedding
     #[arg(long, value_name = "FILE")]
     pub mean_text: Option<PathBuf>,
     #[arg(long, default_value_t = 0)]
-    pub threads: u16,
+    pub threads: usize,
 }

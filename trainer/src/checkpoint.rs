@@ -24,7 +24,8 @@ use crate::config::{CONFIG_FILE, Config};
 use crate::optim::{AdamW, Hyper};
 use crate::params::Params;
 
-const MODEL_FILE: &str = "model.safetensors";
+/// Name of the weights in a checkpoint.
+pub const MODEL_FILE: &str = "model.safetensors";
 const OPTIMIZER_FILE: &str = "optimizer.safetensors";
 const STATE_FILE: &str = "state.json";
 
@@ -142,8 +143,8 @@ pub fn read_state(checkpoint: &Path) -> Result<State> {
     let path = checkpoint.join(STATE_FILE);
     let text =
         fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-    let state: State = serde_json::from_str(&text)
-        .with_context(|| format!("{} is corrupted", path.display()))?;
+    let state: State =
+        serde_json::from_str(&text).with_context(|| format!("{} is corrupted", path.display()))?;
     for name in [MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE] {
         let path = checkpoint.join(name);
         let found = digest(&path)?;
@@ -173,7 +174,6 @@ pub fn load_all(
 ) -> Result<(State, Config, Params, AdamW)> {
     let state = read_state(checkpoint)?;
     let (config, params) = load_model(checkpoint, device)?;
-    let optimizer =
-        AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &params, hyper, state.step)?;
+    let optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &params, hyper, state.step)?;
     Ok((state, config, params, optimizer))
 }

@@ -48,7 +48,9 @@ pub struct VisionConfig {
 /// The text tower: a causal transformer, pooled at the end-of-text token.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TextConfig {
+    #[serde(default = "default_context_length")]
     pub context_length: i64,
+    #[serde(default = "default_vocab_size")]
     pub vocab_size: i64,
     pub width: i64,
     pub heads: i64,
@@ -67,6 +69,14 @@ pub struct PreprocessConfig {
 
 fn default_head_width() -> i64 {
     64
+}
+
+fn default_context_length() -> i64 {
+    77
+}
+
+fn default_vocab_size() -> i64 {
+    49_408
 }
 
 fn default_mlp_ratio() -> f64 {
@@ -154,7 +164,7 @@ impl Config {
         );
         ensure!(v.width % v.head_width == 0, "vision_cfg.width is no multiple of head_width");
         ensure!(t.width % t.heads == 0, "text_cfg.width is no multiple of heads");
-        ensure!(v.image_size % v.patch_size == 0, "image_size is no multiple of patch_size");
+        ensure!(v.patch_size <= v.image_size, "patch_size is larger than image_size");
         match self.preprocess_cfg.resize_mode.as_str() {
             "shortest" | "longest" => {}
             other => bail!("resize_mode {other:?} is neither \"shortest\" nor \"longest\""),

@@ -147,13 +147,12 @@ impl<'a> Reader<'a> {
         named.dedup();
 
         let next = self.labels.captions.len() as u32;
-        let caption =
-            *self.captions.entry((text.to_owned(), named.clone())).or_insert_with(|| {
-                let text = text.to_owned();
-                let attributes = named.clone();
-                self.labels.captions.push(Caption { text, attributes, query: None });
-                next
-            });
+        let caption = *self.captions.entry((text.to_owned(), named.clone())).or_insert_with(|| {
+            let text = text.to_owned();
+            let attributes = named.clone();
+            self.labels.captions.push(Caption { text, attributes, query: None });
+            next
+        });
 
         let next = self.labels.samples.len();
         let index = *self.samples.entry(image.to_owned()).or_insert_with(|| {

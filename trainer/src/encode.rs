@@ -1,4 +1,4 @@
-//! Many pictures or texts through a model, in chunks of like length.
+//! Pictures and texts on the host as tensors, and many of them through a model.
 //!
 //! Shared by training and evaluation: both hand over host data and want one tensor back.
 
@@ -19,21 +19,6 @@ pub fn rectangle(texts: &[Vec<i64>], device: Device) -> (Tensor, Tensor) {
     (rows.to_device(device), Tensor::from_slice(&ends).to_device(device))
 }
 
-/// Texts, shortest first, in at most `parts` rectangles: [N, D], in the order given.
-///
-/// Cutting by length saves the padding that one long caption costs all others.
-pub fn sorted_texts(model: &Clip, texts: &[Vec<i64>], parts: usize, device: Device) -> Tensor {
-    let chunk = texts.len().div_ceil(parts.max(1)).max(1);
-    let encoded: Vec<Tensor> = texts
-        .chunks(chunk)
-        .map(|part| {
-            let (rows, ends) = rectangle(part, device);
-            model.encode_rows(&rows, &ends)
-        })
-        .collect();
-    Tensor::cat(&encoded, 0)
-}
-
 /// Unit-length embeddings of texts (rows of the token table), [N, D] on the CPU, without gradients.
 pub fn texts(model: &Clip, texts: &[Vec<i64>], device: Device) -> Tensor {
     let mut order: Vec<usize> = (0..texts.len()).collect();
@@ -41,8 +26,11 @@ pub fn texts(model: &Clip, texts: &[Vec<i64>], device: Device) -> Tensor {
     let sorted: Vec<Vec<i64>> = order.iter().map(|&index| texts[index].clone()).collect();
     let encoded = no_grad(|| {
         let parts: Vec<Tensor> = sorted
-            .chunks(256)
-            .map(|part| sorted_texts(model, part, 1, device).to_device(Device::Cpu))
+            .chunks(64)
+            .map(|part| {
+                let (rows, ends) = rectangle(part, device);
+                model.encode_rows(&rows, &ends).to_device(Device::Cpu)
+            })
             .collect();
         Tensor::cat(&parts, 0)
     });
@@ -65,7 +53,7 @@ pub fn pictures(model: &Clip, pictures: &Pictures, device: Device) -> Tensor {
     no_grad(|| {
         let parts: Vec<Tensor> = pictures
             .bytes
-            .chunks(pictures.stride() * 128)
+            .chunks(pictures.stride() * 64)
             .map(|part| {
                 let tensor = picture_tensor(part, pictures.size, device);
                 model.encode_bytes(&tensor).to_device(Device::Cpu)

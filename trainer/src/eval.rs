@@ -140,13 +140,13 @@ impl Evaluation<'_> {
         if queries.is_empty() {
             return Ok(Measures::default());
         }
-        let texts: Vec<String> =
-            queries.iter().map(|q| format!("{}{suffix}", q.text.trim_end_matches('.'))).collect();
-        let texts = if suffix.is_empty() {
-            queries.iter().map(|q| q.text.clone()).collect()
-        } else {
-            texts
-        };
+        let texts: Vec<String> = queries
+            .iter()
+            .map(|query| match suffix {
+                "" => query.text.clone(),
+                _ => format!("{}{suffix}", query.text.trim_end_matches('.')),
+            })
+            .collect();
         let scores = self.scores(model, pictures, &texts);
         ensure!(scores.iter().flatten().all(|score| score.is_finite()), "an embedding is NaN");
         let (mut at1, mut at5, mut at10, mut precision) = (vec![], vec![], vec![], vec![]);
@@ -171,8 +171,10 @@ impl Evaluation<'_> {
     fn scores(&self, model: &Clip, pictures: &Tensor, texts: &[String]) -> Vec<Vec<f32>> {
         let context = self.config.model_cfg.text_cfg.context_length as usize;
         let table = self.params.token_rows.as_deref();
-        let rows: Vec<Vec<i64>> =
-            texts.iter().map(|text| tokens::to_rows(&tokens::tokenize(text, context), table)).collect();
+        let rows: Vec<Vec<i64>> = texts
+            .iter()
+            .map(|text| tokens::to_rows(&tokens::tokenize(text, context), table))
+            .collect();
         let scores = encode::texts(model, &rows, self.device).matmul(&pictures.transpose(0, 1));
         let n = self.labels.samples.len();
         (0..texts.len() as i64)
@@ -184,17 +186,22 @@ impl Evaluation<'_> {
             .collect()
     }
 
-    /// Prints the best pictures for free texts, with their attributes.
+    /// Prints the best pictures for free texts, those that fit marked with +.
     fn show(&self, model: &Clip, pictures: &Tensor, texts: &[String]) {
         if texts.is_empty() {
             return;
         }
         for (text, scores) in texts.iter().zip(self.scores(model, pictures, texts)) {
             println!("\n{text}");
+            let query = SceneQuery::parse(text);
             for &index in ranking(&scores).iter().take(10) {
                 let sample = &self.labels.samples[index];
+                let mark = match (&query, &sample.scene) {
+                    (Some(query), Some(scene)) if query.matches(scene) => '+',
+                    _ => ' ',
+                };
                 let first = &self.labels.captions[sample.captions[0] as usize].text;
-                println!("  {:.3}  {}  {first}", scores[index], sample.path.display());
+                println!("{mark} {:.3}  {}  {first}", scores[index], sample.path.display());
             }
         }
     }

@@ -75,7 +75,8 @@ pub fn load<P: AsRef<Path> + Sync>(paths: &[P], config: &Config) -> Result<Pictu
     let mut bytes = vec![0u8; paths.len() * size * size * 3];
     bytes.par_chunks_mut(size * size * 3).zip(paths).try_for_each(|(target, path)| {
         let path = path.as_ref();
-        let file = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let file =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         let decoded =
             decode(&file, &limits).with_context(|| format!("cannot decode {}", path.display()))?;
         target.copy_from_slice(&preprocessor.run(&decoded));

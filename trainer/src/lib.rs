@@ -22,6 +22,7 @@ pub mod params;
 pub mod encode;
 pub mod loss;
 pub mod optim;
+pub mod parallel;
 pub mod schedule;
 
 pub mod checkpoint;

@@ -11,7 +11,12 @@ use tch::{Kind, Tensor};
 /// `matches` [N, M] holds 1 where a caption fits a picture and 0 elsewhere, at least one 1
 /// in each row and column. `scale` multiplies the cosines. With the identity as `matches`
 /// this is CLIP's loss.
-pub fn contrastive(pictures: &Tensor, captions: &Tensor, matches: &Tensor, scale: &Tensor) -> Tensor {
+pub fn contrastive(
+    pictures: &Tensor,
+    captions: &Tensor,
+    matches: &Tensor,
+    scale: &Tensor,
+) -> Tensor {
     let logits = pictures.matmul(&captions.transpose(0, 1)) * scale; // [N, M]
     let rows = share(matches, 1);
     let columns = share(matches, 0);

@@ -222,9 +222,7 @@ impl Visual {
         let n = pixels.size()[0];
         let (pixels, kernel) = match self.precision {
             Precision::Fp32 => (pixels.shallow_clone(), self.conv1.shallow_clone()),
-            Precision::Bf16 => {
-                (pixels.to_kind(Kind::BFloat16), self.conv1.to_kind(Kind::BFloat16))
-            }
+            Precision::Bf16 => (pixels.to_kind(Kind::BFloat16), self.conv1.to_kind(Kind::BFloat16)),
         };
         let patch = [self.patch_size, self.patch_size];
         let x = pixels

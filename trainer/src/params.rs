@@ -51,11 +51,7 @@ fn layout(config: &ModelConfig, rows: i64) -> Vec<(String, Vec<i64>, Init)> {
         ("ln_final.bias".into(), vec![t.width], Zeros),
         ("text_projection".into(), vec![t.width, d], Normal((t.width as f64).powf(-0.5))),
         ("visual.class_embedding".into(), vec![v.width], Normal(scale)),
-        (
-            "visual.positional_embedding".into(),
-            vec![grid * grid + 1, v.width],
-            Normal(scale),
-        ),
+        ("visual.positional_embedding".into(), vec![grid * grid + 1, v.width], Normal(scale)),
         (
             "visual.conv1.weight".into(),
             vec![v.width, 3, v.patch_size, v.patch_size],
@@ -148,6 +144,8 @@ impl Params {
         let mut read: BTreeMap<String, Tensor> = Tensor::read_safetensors(path)
             .with_context(|| format!("cannot read the weights {}", path.display()))?
             .into_iter()
+            // open_clip's `custom_text` models keep the text tower apart.
+            .map(|(name, tensor)| (name.trim_start_matches("text.").to_owned(), tensor))
             .collect();
         let token_rows = match read.remove(TOKEN_ROWS) {
             Some(rows) => {

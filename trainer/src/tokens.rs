@@ -5,9 +5,7 @@
 //! [`Noise`] that it says nothing.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
-use anyhow::{Context, Result};
 use pgclip_clip::tokenize::Tokenizer;
 use rand::Rng;
 use rayon::prelude::*;
@@ -32,9 +30,9 @@ pub fn tokenize_all(labels: &Labels, context_length: usize) -> Vec<Vec<i64>> {
     labels.captions.par_iter().map(|caption| tokenize(&caption.text, context_length)).collect()
 }
 
-/// A table for the tokens in `captions` and `further`, rows in the order of the ids from 1.
-pub fn token_rows(captions: &[Vec<i64>], further: &[i64], vocabulary: usize) -> Vec<i32> {
-    let used: BTreeSet<i64> = captions.iter().flatten().chain(further).copied().collect();
+/// A table for the tokens in `captions`, rows in the order of the ids from 1.
+pub fn token_rows(captions: &[Vec<i64>], vocabulary: usize) -> Vec<i32> {
+    let used: BTreeSet<i64> = captions.iter().flatten().copied().collect();
     let mut rows = vec![0; vocabulary];
     for (row, id) in used.into_iter().enumerate() {
         if let Some(slot) = usize::try_from(id).ok().and_then(|id| rows.get_mut(id)) {
@@ -42,22 +40,6 @@ pub fn token_rows(captions: &[Vec<i64>], further: &[i64], vocabulary: usize) -> 
         }
     }
     rows
-}
-
-/// Reads a list of token ids, one a line; `#` starts a comment.
-pub fn read_ids(path: &Path) -> Result<Vec<i64>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("cannot read the token list {}", path.display()))?;
-    text.lines()
-        .enumerate()
-        .map(|(number, line)| (number, line.split('#').next().unwrap_or("").trim()))
-        .filter(|(_, line)| !line.is_empty())
-        .map(|(number, line)| {
-            line.parse().with_context(|| {
-                format!("{}, line {}: {line:?} is no token id", path.display(), number + 1)
-            })
-        })
-        .collect()
 }
 
 /// Maps token ids to rows; without a table an id is its own row.
@@ -74,19 +56,18 @@ pub fn to_rows(ids: &[i64], table: Option<&[i32]>) -> Vec<i64> {
     }
 }
 
-/// Words thrown into captions during training, so that unknown words do no harm in queries.
-#[derive(Clone, Debug)]
+/// Unknown words thrown into captions during training, so that they do no harm in queries.
+#[derive(Clone, Copy, Debug)]
 pub struct Noise {
     /// Share of captions that get any.
     pub probability: f64,
-    /// Rows to draw from; empty: no noise.
-    pub rows: Vec<i64>,
 }
 
 impl Noise {
-    /// Inserts one to three rows at random places between the first and the last one.
-    pub fn apply(&self, rows: &mut Vec<i64>, context_length: usize, rng: &mut impl Rng) {
-        if self.rows.is_empty() || !rng.random_bool(self.probability) {
+    /// Inserts the shared row of unknown tokens one to three times, at random places between
+    /// the start-of-text and the end-of-text token.
+    pub fn apply(self, rows: &mut Vec<i64>, context_length: usize, rng: &mut impl Rng) {
+        if self.probability == 0.0 || !rng.random_bool(self.probability) {
             return;
         }
         for _ in 0..rng.random_range(1..=3) {
@@ -94,7 +75,7 @@ impl Noise {
                 return;
             }
             let at = rng.random_range(1..rows.len());
-            rows.insert(at, self.rows[rng.random_range(0..self.rows.len())]);
+            rows.insert(at, 0);
         }
     }
 }

@@ -13,14 +13,21 @@ use tch::{Cuda, Device};
 /// The only libtorch whose symbols tch 0.24 knows.
 pub const TORCH_VERSION: &str = "2.11.0";
 
-/// Checks the library, loads CUDA's half if it is there, sets the number of threads (0: torch's choice).
-pub fn prepare(threads: u16) -> Result<()> {
+/// Checks the library, loads CUDA's half if it is there, and takes `threads` threads (0: all cores).
+///
+/// The threads are rayon's: see [`crate::parallel`]. libtorch itself uses one in each.
+pub fn prepare(threads: usize) -> Result<()> {
     if let Some(library) = loaded_library() {
         check_version(&library)?;
         load_cuda(&library)?;
     }
-    if threads > 0 {
-        tch::set_num_threads(i32::from(threads));
+    tch::set_num_threads(1);
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    // SAFETY: mallopt only sets numbers of the allocator. Tensors of some megabytes are then
+    // reused from step to step instead of being returned to the system each time.
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, 1 << 30);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
     Ok(())
 }
@@ -65,8 +72,7 @@ fn check_version(library: &Path) -> Result<()> {
         return Ok(());
     };
     let python = std::fs::read_to_string(root.join("version.py")).ok().and_then(|text| {
-        text.lines()
-            .find_map(|line| line.strip_prefix("__version__ = ").map(str::to_owned))
+        text.lines().find_map(|line| line.strip_prefix("__version__ = ").map(str::to_owned))
     });
     let Some(text) = python.or_else(|| std::fs::read_to_string(root.join("build-version")).ok())
     else {

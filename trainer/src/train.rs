@@ -11,25 +11,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, no_grad};
 
 use crate::args::TrainArgs;
 use crate::batch::{Augment, Batch, Sampler, Source};
 use crate::config::Config;
 use crate::data::Labels;
 use crate::images::Pictures;
-use crate::loss::contrastive;
 use crate::model::Clip;
 use crate::optim::{AdamW, Hyper, clip_gradients};
+use crate::parallel::{self, Gradients};
 use crate::params::Params;
 use crate::tokens::Noise;
-use crate::{checkpoint, encode, eval, images, schedule, tokens, torch};
+use crate::{checkpoint, eval, images, schedule, tokens, torch};
 
 /// Upper bound of the logarithm of the logit scale, as in CLIP.
 const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092; // ln 100
-
-/// Rectangles into which a batch's captions are cut by length.
-const TEXT_PARTS: usize = 3;
 
 /// A bar on a terminal, nothing elsewhere.
 pub fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
@@ -151,12 +148,8 @@ impl<'a> Run<'a> {
             labels,
             pictures,
             rows: &rows,
-            noise: Noise { probability: args.token_noise, rows: noise_rows(args, table)? },
-            augment: Augment {
-                flip: args.flip,
-                shift: args.shift,
-                brightness: args.brightness,
-            },
+            noise: Noise { probability: args.token_noise },
+            augment: Augment { flip: args.flip, shift: args.shift, brightness: args.brightness },
             context_length,
             seed: args.seed,
         };
@@ -192,7 +185,12 @@ impl<'a> Run<'a> {
                 self.save()?;
                 if let Some((labels, pictures)) = held_out {
                     let report = eval::measure(
-                        &model, &self.params, &self.config, labels, pictures, self.device,
+                        &model,
+                        &self.params,
+                        &self.config,
+                        labels,
+                        pictures,
+                        self.device,
                     )?;
                     self.write(&format!(
                         "step {} held out: captions R@1 {:.3} mAP@10 {:.3}, colour+type R@1 {:.3} mAP@10 {:.3}",
@@ -213,21 +211,16 @@ impl<'a> Run<'a> {
     /// One update; returns the loss and the norm of the gradients.
     fn one_step(&mut self, model: &Clip, batch: &Batch, size: usize) -> Result<(f64, f64)> {
         let args = self.args;
-        let shape = [(batch.pictures.len() / (size * size * 3)) as i64, batch.captions.len() as i64];
-        let matches = Tensor::from_slice(&batch.matches).view(shape).to_device(self.device);
-        let pictures = encode::picture_tensor(&batch.pictures, size, self.device);
-        let pictures = model.encode_bytes(&pictures); // [N, D]
-        let captions = encode::sorted_texts(model, &batch.captions, TEXT_PARTS, self.device); // [M, D]
-        let loss = contrastive(&pictures, &captions, &matches, &model.logit_scale.exp());
-        let value = loss.double_value(&[]);
-        ensure!(
-            value.is_finite(),
-            "the loss of step {} is {value}: a smaller --lr or a longer --warmup may help; \
-             the last checkpoint is kept",
-            self.step + 1
-        );
-        let inputs: Vec<&Tensor> = self.params.tensors.values().collect();
-        let mut gradients = Tensor::run_backward(&[loss], &inputs, false, false);
+        let Gradients { loss, tensors: mut gradients } =
+            parallel::gradients(model, &self.params, batch, size, self.device).with_context(
+                || {
+                    format!(
+                        "step {} failed (a smaller --lr or a longer --warmup may help); \
+                     the last checkpoint is kept",
+                        self.step + 1
+                    )
+                },
+            )?;
         let norm = clip_gradients(&mut gradients, args.grad_clip_norm);
         ensure!(norm.is_finite(), "the gradients of step {} are not finite", self.step + 1);
         let rate = schedule::cosine(self.step, args.lr, args.warmup, args.steps);
@@ -237,7 +230,7 @@ impl<'a> Run<'a> {
             let _ = scale.clamp_(0.0, MAX_LOGIT_SCALE);
         });
         self.step += 1;
-        Ok((value, norm))
+        Ok((loss, norm))
     }
 
     fn save(&self) -> Result<()> {
@@ -278,27 +271,11 @@ fn first_params(
     let text = &config.model_cfg.text_cfg;
     let rows = if args.compact_vocabulary {
         let captions = tokens::tokenize_all(labels, text.context_length as usize);
-        let further = further_ids(args)?;
-        Some(tokens::token_rows(&captions, &further, text.vocab_size as usize))
+        Some(tokens::token_rows(&captions, text.vocab_size as usize))
     } else {
         None
     };
     Params::init(&config.model_cfg, rows, args.seed, device)
-}
-
-fn further_ids(args: &TrainArgs) -> Result<Vec<i64>> {
-    args.tokens.as_deref().map_or(Ok(vec![]), tokens::read_ids)
-}
-
-/// Noise is drawn from row 0 (any token without a row) and from the rows of `--tokens`.
-fn noise_rows(args: &TrainArgs, table: Option<&[i32]>) -> Result<Vec<i64>> {
-    if args.token_noise == 0.0 {
-        return Ok(vec![]);
-    }
-    let mut rows = tokens::to_rows(&further_ids(args)?, table);
-    // Every other draw is the shared row.
-    rows.extend(vec![0; rows.len().max(1)]);
-    Ok(rows)
 }
 
 /// What a run's later steps depend on, by name.

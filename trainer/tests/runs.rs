@@ -1,0 +1,124 @@
+//! Whole runs: they learn, stop and go on, and fail with a clear word.
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+
+use common::{Fixture, contents};
+use pgclip_train::checkpoint;
+
+fn message(result: anyhow::Result<()>) -> String {
+    format!("{:#}", result.expect_err("this run must fail"))
+}
+
+#[test]
+fn a_small_set_is_learnt_by_heart() {
+    let fixture = Fixture::new(32);
+    fixture.train("run", &["--steps", "120", "--save-every", "120"]).unwrap();
+    let losses = fixture.losses("run");
+    let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
+    let (first, last) = (mean(&losses[..5]), mean(&losses[losses.len() - 5..]));
+    assert!(last < 0.6 * first, "the loss went from {first} to {last}");
+}
+
+#[test]
+fn a_resumed_run_ends_with_the_same_bits() {
+    let fixture = Fixture::new(48);
+    let common = ["--steps", "14", "--save-every", "5"];
+    fixture.train("whole", &common).unwrap();
+    fixture.train("parts", &[&common[..], &["--stop-after", "7"]].concat()).unwrap();
+    fixture.train("parts", &[&common[..], &["--resume"]].concat()).unwrap();
+    let last = |run: &str| checkpoint::locate(&fixture.path(run)).unwrap();
+    assert!(last("whole").ends_with("step_00000014"));
+    for ((name, whole), (_, parts)) in
+        contents(&last("whole")).into_iter().zip(contents(&last("parts")))
+    {
+        assert!(whole == parts, "{name} differs");
+    }
+}
+
+#[test]
+fn an_existing_run_is_neither_overwritten_nor_resumed_otherwise() {
+    let fixture = Fixture::new(32);
+    let common = ["--steps", "4", "--save-every", "2"];
+    fixture.train("run", &common).unwrap();
+    assert!(message(fixture.train("run", &common)).contains("--resume goes on from it"));
+    let other = [&common[..], &["--resume", "--wd", "0.5"]].concat();
+    assert!(message(fixture.train("run", &other)).contains("wd was 0.1, and is 0.5 now"));
+}
+
+#[test]
+fn a_corrupted_checkpoint_is_named() {
+    let fixture = Fixture::new(32);
+    let common = ["--steps", "4", "--save-every", "2"];
+    fixture.train("run", &[&common[..], &["--stop-after", "2"]].concat()).unwrap();
+    let weights = fixture.path("run/checkpoints/step_00000002/model.safetensors");
+    let good = std::fs::read(&weights).unwrap();
+    let resume = || message(fixture.train("run", &[&common[..], &["--resume"]].concat()));
+
+    let mut flipped = good.clone();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    std::fs::write(&weights, flipped).unwrap();
+    let text = resume();
+    assert!(text.contains("model.safetensors is corrupted"), "{text}");
+
+    std::fs::write(&weights, &good[..good.len() / 2]).unwrap();
+    let text = resume();
+    assert!(text.contains("model.safetensors is corrupted"), "{text}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let fixture = Fixture::new(32);
+    let more = ["--steps", "40", "--save-every", "1", "--lr", "1e30", "--grad-clip-norm", "0"];
+    let text = message(fixture.train("run", &more));
+    assert!(text.contains("step ") && text.contains("the last checkpoint is kept"), "{text}");
+    checkpoint::locate(&fixture.path("run")).unwrap();
+}
+
+#[test]
+fn missing_pictures_and_bad_lines_are_named() {
+    let fixture = Fixture::new(20);
+    std::fs::remove_file(fixture.path("data/images/000003.jpg")).unwrap();
+    let text = message(fixture.train("run", &["--steps", "1"]));
+    assert!(text.contains("1 of 20 pictures are missing") && text.contains("000003.jpg"), "{text}");
+
+    std::fs::write(fixture.path("data/images/000003.jpg"), b"no picture").unwrap();
+    let text = message(fixture.train("run", &["--steps", "1"]));
+    assert!(text.contains("cannot decode") && text.contains("000003.jpg"), "{text}");
+
+    std::fs::write(fixture.path("data/captions.txt"), "a.jpg$red$A red car\na line\n").unwrap();
+    let text = message(fixture.train("run", &["--steps", "1"]));
+    assert!(text.contains("line 2") && text.contains("image$attributes$caption"), "{text}");
+}
+
+#[test]
+fn a_full_disk_leaves_the_last_checkpoint() {
+    let fixture = Fixture::new(32);
+    let common = ["--steps", "4", "--save-every", "2"];
+    fixture.train("run", &[&common[..], &["--stop-after", "2"]].concat()).unwrap();
+    let before = contents(&fixture.path("run/checkpoints/step_00000002"));
+
+    // The shell lets files grow to 4 kB only; a write beyond fails as on a full disk.
+    let output = Command::new("bash")
+        .args(["-c", "trap '' XFSZ; ulimit -f 4; exec \"$@\"", "bash"])
+        .arg(env!("CARGO_BIN_EXE_pgclip-train"))
+        .args(fixture.line("run", &[&common[..], &["--resume"]].concat()))
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(text.contains("the checkpoint of step 4 could not be written"), "{text}");
+
+    let left: Vec<String> = names(&fixture.path("run/checkpoints"));
+    assert_eq!(left, ["step_00000002"]);
+    assert!(contents(&fixture.path("run/checkpoints/step_00000002")) == before);
+    fixture.train("run", &[&common[..], &["--resume"]].concat()).unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}

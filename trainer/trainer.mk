@@ -1,0 +1,59 @@
+# The trainer: libtorch from PyPI's wheel of torch, `pgclip-train`, and the built-in model.
+# Included by the Makefile at the root; nothing else needs any of it.
+
+TORCH := $(ROOT)/target/torch
+# tch 0.24 needs exactly this version. The wheel's CPU half wants two small CUDA libraries.
+TORCH_WHEELS := torch==2.11.0 nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85
+# CUDA=1 fetches all of torch (2.7 GB), for training on a GPU; once there, it stays.
+CUDA ?= $(if $(wildcard $(TORCH)/.torch-2.11.0-cuda),1)
+TORCH_STAMP := $(TORCH)/.torch-2.11.0$(if $(CUDA),-cuda)
+# The linker sees the CPU half alone; CUDA's half is opened at run time when it is there.
+TORCH_ENV = LIBTORCH="$(TORCH)/torch" LIBTORCH_LIB="$(TORCH)/link"
+TRAINER_ARGS = -p pgclip-train --target-dir target/trainer
+TRAIN := target/trainer/release/pgclip-train
+
+$(TORCH_STAMP): | tools
+	$(call say,Fetch torch 2.11.0$(if $(CUDA), with CUDA)); \
+	rm -rf "$(TORCH)"; \
+	$(PYTHON) -m pip --disable-pip-version-check install --quiet --no-compile \
+	  --root-user-action=ignore $(if $(CUDA),,--no-deps) --target "$(TORCH)" \
+	  $(if $(CUDA),torch==2.11.0,$(TORCH_WHEELS)); \
+	mkdir -p "$(TORCH)/link/lib"; \
+	for library in torch torch_cpu c10; do \
+	  ln -s "../../torch/lib/lib$$library.so" "$(TORCH)/link/lib/"; \
+	done; \
+	touch '$@'; \
+	$(took)
+
+.PHONY: trainer test-trainer model
+trainer: $(TORCH_STAMP) ## Fetch libtorch into target/torch and build pgclip-train (CUDA=1: with CUDA)
+	$(call say,Build the trainer); \
+	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS); \
+	$(took)
+
+test-trainer: trainer ## Test the trainer
+	$(call say,Test the trainer); \
+	$(TORCH_ENV) $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
+	$(TORCH_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(TRAINER_ARGS) --all-targets --no-deps -- -D warnings; \
+	$(took)
+
+# ---- the built-in model -----------------------------------------------------------------------
+
+MODEL := pgclip-traffic-tiny
+MODEL_DATA := target/train
+# Where the new model goes; `make model MODEL_OUT=models/$(MODEL)` replaces the one in the repository.
+MODEL_OUT ?= $(MODEL_DATA)/$(MODEL)
+MODEL_STEPS ?= 2400
+
+model: trainer ## Train the built-in model anew: scenes, training, evaluation, export (an hour on two cores)
+	$(TRAIN) synth $(MODEL_DATA)/data --count 60000 --seed 1 --captions 8
+	$(TRAIN) synth $(MODEL_DATA)/test --count 1000 --seed 1000001 --captions 1
+	$(TRAIN) train --train-data $(MODEL_DATA)/data/captions.txt --val-data $(MODEL_DATA)/test/labels.txt \
+	  --out $(MODEL_DATA)/run --resume --model $(MODEL) --compact-vocabulary --token-noise 0.15 \
+	  --steps $(MODEL_STEPS) --batch-size 256 --lr 1e-3 --warmup 150 --wd 0.1 \
+	  --flip --shift 3 --brightness 0.1 --seed 1 --save-every 100
+	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval.json
+	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval-suffix.json \
+	  --suffix ' image taken by traffic surveillance cameras'
+	$(TRAIN) export $(MODEL_DATA)/run $(MODEL_OUT) --name $(MODEL) --overwrite \
+	  --mean-text $(MODEL_DATA)/data/captions.txt
