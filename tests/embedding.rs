@@ -133,7 +133,7 @@ fn dump_and_restore(cluster: &Cluster, from: &str, to: &str) -> Result<()> {
 
 const STORED: &str = "
 CREATE TABLE stored (id int, e embedding(2), f embedding DEFAULT '[0,0]', CHECK (e <-> f < 100));
-INSERT INTO stored VALUES (1, '[1,2]', '[3,4]'), (2, '[-0,65504]', NULL), (3, NULL);
+INSERT INTO stored VALUES (1, '[1,2]', '[3,4]'), (2, '[-0,65504]', NULL), (3, NULL, NULL);
 INSERT INTO stored SELECT 4, NULL, array_agg(i % 7)::embedding FROM generate_series(1, 5000) i;
 CREATE INDEX ON stored (e);
 CREATE VIEW near AS SELECT id FROM stored ORDER BY e <=> '[1,2]';
