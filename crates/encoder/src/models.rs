@@ -89,11 +89,13 @@ impl Model {
         }
         let start = std::time::Instant::now();
         let onnx = self.directory.read(file)?;
+        // A graph names the files that its weights are in; the other tower's are not read.
+        let named = |name: &str| onnx.windows(name.len()).any(|part| part == name.as_bytes());
         let external = self
             .config()
             .files
             .keys()
-            .filter(|name| *name != IMAGE_FILE && *name != TEXT_FILE)
+            .filter(|name| *name != IMAGE_FILE && *name != TEXT_FILE && named(name))
             .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
             .collect::<Result<ExternalData, Failure>>()?;
         let session = self.runtime.load(file, &onnx, &external)?;

@@ -33,6 +33,19 @@ fn images_and_texts_become_embeddings_in_order() {
     assert!(status.runtime_version.starts_with("1."), "{status:?}");
 }
 
+/// A batch of texts is cut to its longest, so that one text meets many lengths.
+#[test]
+fn a_text_is_the_same_beside_a_longer_one() {
+    let long = "a red bus beside a white van ".repeat(30);
+    // Two processes, since a cache would give the second the answer of the first.
+    let beside = Encoder::start(&[]).connect().texts(&["a blue truck", &long, "x"]);
+    let alone = Encoder::start(&[]).connect().texts(&["a blue truck"]);
+    let [beside, alone] = [&beside[0], &alone[0]].map(|item| item.as_ref().unwrap());
+    // One step of a half, at most.
+    let apart = beside.iter().zip(alone).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    assert!(apart < 1e-3, "{apart}");
+}
+
 #[test]
 fn requests_without_items_are_answered() {
     let encoder = Encoder::start(&[]);
