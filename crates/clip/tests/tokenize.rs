@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use pgclip_clip::tokenize::Tokenizer;
+use proptest::prelude::*;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -36,4 +37,40 @@ fn tokens_are_open_clips() {
     let rows = rows("tokens.jsonl");
     assert_eq!(rows.len(), 326);
     compare(&rows);
+}
+
+#[test]
+fn a_long_text_is_cut_and_ends() {
+    let text = "a red car on a wet road ".repeat(5_000);
+    let ids = Tokenizer::clip().encode(&text, 77);
+    assert_eq!((ids.len(), ids[0], ids[75], ids[76]), (77, 49_406, 320, 49_407));
+    for text in ["a".repeat(100_000), "é".repeat(100_000), "!?".repeat(600_000)] {
+        let ids = Tokenizer::clip().encode(&text, 77);
+        assert_eq!((ids.len(), ids[76]), (77, 49_407));
+    }
+}
+
+#[test]
+fn a_short_context_holds_the_end() {
+    for (length, expected) in [
+        (2, vec![49_406, 49_407]),
+        (3, vec![49_406, 736, 49_407]),
+        (5, vec![49_406, 736, 1_615, 49_407, 0]),
+    ] {
+        assert_eq!(Tokenizer::clip().encode("red car", length), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any text: as many ids as asked for, all known, one start, an end, then zeros.
+    #[test]
+    fn any_text_is_tokens(text in "(?s).{0,60}", length in 2usize..100) {
+        let ids = Tokenizer::clip().encode(&text, length);
+        prop_assert_eq!(ids.len(), length);
+        prop_assert!(ids.iter().all(|id| (0..49_408).contains(id)));
+        prop_assert_eq!(ids[0], 49_406);
+        prop_assert!(ids.contains(&49_407));
+    }
 }

@@ -10,6 +10,11 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient};
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    // zune-jpeg does not miss the last few bytes, nor does it always miss the last rows.
+    if !has_end(bytes) {
+        let message = "it has no end-of-image marker".into();
+        return Err(DecodeError::Truncated { format: Format::Jpeg, bytes: bytes.len(), message });
+    }
     // Strict, as only then the end of the data is an error. It also refuses stray bytes between
     // segments, which libjpeg skips with a warning and cameras do write: those are tried again.
     match decode_as(bytes, limits, true) {
@@ -18,6 +23,26 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
         }
         result => result,
     }
+}
+
+/// Whether an end-of-image marker follows, outside of segments (a thumbnail has one of its own).
+/// Pillow does not open an image without it either.
+fn has_end(bytes: &[u8]) -> bool {
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|byte| *byte == 0xff) {
+        rest = &rest[at + 1..];
+        match rest {
+            [0xd9, ..] => return true,
+            // Stuffing, fill bytes, and the markers that stand alone: TEM, RST, SOI.
+            [0x00 | 0x01 | 0xd0..=0xd8 | 0xff, ..] => {}
+            [_, high, low, ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                rest = rest.get(1 + length..).unwrap_or_default();
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 fn decode_as(bytes: &[u8], limits: &Limits, strict: bool) -> Result<Decoded, DecodeError> {
@@ -61,7 +86,7 @@ fn error_of(error: DecodeErrors, bytes: &[u8]) -> DecodeError {
     let message = error.to_string().trim_matches('"').to_owned();
     let truncated = match &error {
         DecodeErrors::ExhaustedData | DecodeErrors::IoErrors(_) => true,
-        _ => message.contains("Premature end") || !bytes.ends_with(&[0xff, 0xd9]),
+        _ => message.contains("Premature end"),
     };
     match error {
         DecodeErrors::Unsupported(what) => {

@@ -15,6 +15,14 @@ pub(super) fn decode(
     limits: &Limits,
 ) -> Result<Decoded, DecodeError> {
     let kind = if format == Format::WebP { ImageFormat::WebP } else { ImageFormat::Tiff };
+    if let (Format::WebP, Some(size)) = (format, bytes.get(4..8).and_then(|b| b.try_into().ok())) {
+        // The decoder fills up what is missing at the end; a last byte of padding may be.
+        let size = u64::from(u32::from_le_bytes(size)) + 8;
+        if (bytes.len() as u64) + 1 < size {
+            let message = format!("its header says {size} bytes");
+            return Err(DecodeError::Truncated { format, bytes: bytes.len(), message });
+        }
+    }
     let mut reader = ImageReader::with_format(Cursor::new(bytes), kind);
     let mut memory = image::Limits::default();
     memory.max_alloc = Some(limits.memory);

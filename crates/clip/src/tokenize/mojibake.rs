@@ -1,10 +1,10 @@
 //! Mojibake: UTF-8 that somebody read as Windows-1252 or Latin-1, such as `cafÃ©`.
 //!
-//! ftfy repairs this with a score of how bad a text looks and ten encodings. Here each sequence is
-//! judged by itself, for the two encodings that are met in practice; texts in which others were
-//! mixed up keep their characters, and so other tokens than open_clip's. plsfix, a port of all of
-//! ftfy, was tried: it brings the whole of ICU, takes minutes to build, and unescapes references
-//! where ftfy does not.
+//! ftfy repairs this with a score of how bad a text looks, and for ten encodings. Here a text is
+//! mojibake if it has a sequence that nobody writes on purpose, and only the two encodings that
+//! are met in practice are tried: texts in which others were mixed up keep their characters, and
+//! so get other tokens than open_clip's. The crate plsfix knows all ten; it brings the whole of
+//! ICU for it, and itself differs from ftfy (terminal escapes, references in HTML).
 
 use std::borrow::Cow;
 
@@ -24,26 +24,28 @@ pub(super) fn repair(text: &str) -> Cow<'_, str> {
 }
 
 fn repair_once(text: &str) -> Option<String> {
-    if text.is_ascii() {
+    if text.is_ascii() || !text.char_indices().any(|(at, _)| is_misread(&text[at..])) {
         return None;
     }
     let mut out = String::with_capacity(text.len());
-    let mut changed = false;
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        match misread(rest) {
-            Some((meant, length)) => {
-                changed = true;
-                out.push(meant);
-                rest = &rest[length..];
-            }
-            None => {
-                out.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
-        }
+        let (character, length) = misread(rest).unwrap_or((first, first.len_utf8()));
+        out.push(character);
+        rest = &rest[length..];
     }
-    changed.then_some(out)
+    Some(out)
+}
+
+/// Whether a text starts with a sequence that is mojibake for certain.
+fn is_misread(text: &str) -> bool {
+    let mut characters = text.chars();
+    match (misread(text), characters.next(), characters.next()) {
+        (Some((_, length)), Some(lead), Some(second)) => {
+            length > lead.len_utf8() + second.len_utf8() || is_unlikely(lead, second)
+        }
+        _ => false,
+    }
 }
 
 /// The character that was meant by the two to four that a text starts with, and their length.
@@ -65,8 +67,7 @@ fn misread(text: &str) -> Option<(char, usize)> {
         length += next.len_utf8();
     }
     let meant = std::str::from_utf8(&bytes[..count]).ok()?.chars().next()?;
-    let second = text.chars().nth(1)?;
-    (count > 2 || is_unlikely(lead, second)).then_some((meant, length))
+    Some((meant, length))
 }
 
 /// Whether two characters are hardly ever neighbours on purpose. Three or four that make up a
@@ -105,6 +106,7 @@ mod tests {
             ("æ—¥æœ¬", "日本"),
             ("ðŸš— red", "🚗 red"),
             ("cafÃƒÂ©", "café"),
+            ("Î•Î»Î»Î·Î½Î¹ÎºÎ¬", "Ελληνικά"),
         ] {
             assert_eq!(repair(broken), meant);
         }

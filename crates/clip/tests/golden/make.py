@@ -96,6 +96,10 @@ def draw(images):
     image.save(images / "lossy.webp", quality=90)
     image.save(images / "sub420.jpg", quality=90, subsampling="4:2:0")
     image.save(images / "sub422.jpg", quality=90, subsampling="4:2:2")
+    tall = image.rotate(90, expand=True).resize((70, 200))
+    tall.save(images / "tall.png")
+    # A frame of the size that the benches measure.
+    image.resize((320, 240)).save(images / "frame_320x240.jpg", quality=85, subsampling="4:2:0")
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
