@@ -5,6 +5,7 @@
 use crate::encode;
 use crate::models::Model;
 use crate::pipeline::{Batch, Done, Event, Lane, Pipeline, Slot};
+use crate::process::cpu_time;
 use crate::settings::EngineOptions;
 use anyhow::{Context, ensure};
 use clap::Args;
@@ -50,16 +51,38 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let bench = Bench { options, pipeline, events, model };
 
     println!("model           {}", bench.model.config().name);
-    println!("device          {}, {} threads", bench.model.info().device, engine.threads());
-    println!("images          {} of {} kB on average", images.len(), bytes / images.len() / 1000);
-    let (rate, failed) = bench.images(&images)?;
-    println!("images/s        {rate:.1} in batches of {}, {failed} failed", engine.max_batch());
-    println!("texts/s         {:.1}", bench.texts()?);
-    let (prepare, infer) = bench.apart(&images)?;
+    let (threads, batch) = (engine.threads(), engine.max_batch());
     println!(
-        "apart           decode and resize {prepare:.1} images/s, inference {infer:.1} images/s"
+        "device          {}, {threads} threads, batches of {batch}",
+        bench.model.info().device
     );
+    println!("images          {} of {} kB on average", images.len(), bytes / images.len() / 1000);
+    println!("                    a second   ms of CPU each");
+    print("images, in batches", &bench.images(&images)?);
+    let (prepare, infer) = bench.apart(&images)?;
+    print("  decode and resize", &prepare);
+    print("  inference", &infer);
+    print("texts, in batches", &bench.texts()?);
     Ok(())
+}
+
+/// How fast one kind of item went through.
+#[derive(Default)]
+struct Rate {
+    items: u64,
+    failed: u64,
+    elapsed: Duration,
+    /// CPU time of all threads: other load on the machine does not change it.
+    cpu: Duration,
+}
+
+fn print(what: &str, rate: &Rate) {
+    let items = rate.items.max(1) as f64;
+    let (second, cpu) = (items / rate.elapsed.as_secs_f64(), rate.cpu.as_secs_f64() * 1e3 / items);
+    println!("{what:<19} {second:8.1} {cpu:16.3}");
+    if rate.failed > 0 {
+        println!("  failed            {:8}", rate.failed);
+    }
 }
 
 struct Bench<'a> {
@@ -70,30 +93,30 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Keeps a lane busy and counts what comes out: results a second, and errors.
+    /// Keeps a lane busy and counts what comes out.
     fn drive(
         &self,
         lane: Lane,
         mut send: impl FnMut() -> anyhow::Result<()>,
-    ) -> anyhow::Result<(f64, u64)> {
+    ) -> anyhow::Result<Rate> {
         let time = Duration::from_secs_f64(self.options.seconds);
         // The first batches fill the pipeline and are not counted.
-        let (mut started, mut counted, mut failed) = (None, 0u64, 0u64);
+        let (mut started, mut rate) = (None, Rate::default());
         send()?;
         loop {
             match self.events.recv()? {
                 Event::Ready(ready) if ready == lane => send()?,
                 Event::Done(Done { lane: of, result, .. }) if of == lane => {
                     let (_, results) = result?;
-                    let Some(start) = started else {
-                        started = Some(Instant::now());
+                    let Some((start, cpu)) = started else {
+                        started = Some((Instant::now(), cpu_time()));
                         continue;
                     };
-                    counted += results.len() as u64;
-                    failed += results.iter().filter(|result| result.is_err()).count() as u64;
-                    let elapsed = start.elapsed();
-                    if elapsed >= time {
-                        return Ok((counted as f64 / elapsed.as_secs_f64(), failed));
+                    rate.items += results.len() as u64;
+                    rate.failed += results.iter().filter(|result| result.is_err()).count() as u64;
+                    (rate.elapsed, rate.cpu) = (start.elapsed(), cpu_time() - cpu);
+                    if rate.elapsed >= time {
+                        return Ok(rate);
                     }
                 }
                 _ => {}
@@ -108,8 +131,8 @@ impl Bench<'_> {
         Batch { model, slots, items }
     }
 
-    /// Images a second through the whole pipeline, and how many failed.
-    fn images(&self, images: &[ByteBuf]) -> anyhow::Result<(f64, u64)> {
+    /// Images through the whole pipeline.
+    fn images(&self, images: &[ByteBuf]) -> anyhow::Result<Rate> {
         let mut next = images.iter().cycle();
         let size = self.options.engine.max_batch();
         self.drive(Lane::Images, || {
@@ -118,37 +141,49 @@ impl Bench<'_> {
         })
     }
 
-    /// Texts a second, in full batches.
-    fn texts(&self) -> anyhow::Result<f64> {
+    /// Texts, in full batches.
+    fn texts(&self) -> anyhow::Result<Rate> {
         let size = self.options.engine.max_batch();
         let mut number = 0;
-        let (rate, _) = self.drive(Lane::Texts, || {
+        self.drive(Lane::Texts, || {
             let text = |n| format!("a red sedan with number {n} on a wet road at night");
             let items = (number..number + size).map(text).collect();
             number += size;
             Ok(self.pipeline.texts.send(self.batch(items))?)
-        })?;
-        Ok(rate)
+        })
     }
 
-    /// Images a second of decoding and resizing alone, and of inference alone.
-    fn apart(&self, images: &[ByteBuf]) -> anyhow::Result<(f64, f64)> {
+    /// Images through decoding and resizing alone, and through inference alone.
+    fn apart(&self, images: &[ByteBuf]) -> anyhow::Result<(Rate, Rate)> {
         let limits = encode::limits(&self.options.engine);
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.options.engine.threads()).build()?;
+        let (mut prepare, mut infer) = (Rate::default(), Rate::default());
         let model = &self.model;
-        let (mut counted, mut prepare, mut infer) = (0, Duration::ZERO, Duration::ZERO);
         let mut batches = images.chunks(self.options.engine.max_batch()).cycle();
-        while (prepare + infer).as_secs_f64() < self.options.seconds {
+        while (prepare.elapsed + infer.elapsed).as_secs_f64() < self.options.seconds {
             let batch = batches.next().unwrap_or_default();
-            let start = Instant::now();
-            let prepared = pool.install(|| encode::prepare(model, batch, &limits));
-            prepare += start.elapsed();
-            let start = Instant::now();
-            counted += encode::infer(prepared)?.len();
-            infer += start.elapsed();
+            let prepared = prepare
+                .add(batch.len(), || Ok(pool.install(|| encode::prepare(model, batch, &limits))))?;
+            infer.add(batch.len(), || Ok(encode::infer(prepared)?))?;
         }
-        Ok((counted as f64 / prepare.as_secs_f64(), counted as f64 / infer.as_secs_f64()))
+        Ok((prepare, infer))
+    }
+}
+
+impl Rate {
+    /// Measures some work on `items`.
+    fn add<T>(
+        &mut self,
+        items: usize,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<T> {
+        let (start, cpu) = (Instant::now(), cpu_time());
+        let result = work()?;
+        self.elapsed += start.elapsed();
+        self.cpu += cpu_time() - cpu;
+        self.items += items as u64;
+        Ok(result)
     }
 }
 

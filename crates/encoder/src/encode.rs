@@ -27,12 +27,12 @@ pub struct Prepared {
 /// Bounds on one image.
 pub fn limits(options: &EngineOptions) -> Limits {
     let pixels = u64::from(options.max_megapixels) * 1_000_000;
-    Limits { pixels, ..Limits::default() }
+    Limits { pixels, exif_orientation: options.exif_orientation, ..Limits::default() }
 }
 
 /// Decodes, resizes and normalises images in parallel, on the pool that this runs in.
 pub fn prepare(model: &Arc<Model>, images: &[ByteBuf], limits: &Limits) -> Prepared {
-    let exif_orientation = model.config().image.exif_orientation;
+    let exif_orientation = limits.exif_orientation || model.config().image.exif_orientation;
     let limits = &Limits { exif_orientation, ..*limits };
     let stride = 3 * model.image_size().pow(2);
     let mut pixels = vec![0.0; images.len() * stride];

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 /// How likely the kernel picks this process when memory is out: 1000 is the most.
 const OOM_SCORE: &str = "800";
@@ -36,6 +37,18 @@ fn set_limit(resource: libc::__rlimit_resource_t, change: impl FnOnce(&mut libc:
             libc::setrlimit(resource, &limit);
         }
     }
+}
+
+/// CPU time that all threads have taken together, of their own and the kernel's.
+pub fn cpu_time() -> Duration {
+    // SAFETY: getrusage fills in the whole of the zeroed structure.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_SELF, &mut usage);
+        usage
+    };
+    let time = |t: libc::timeval| Duration::new(t.tv_sec as u64, t.tv_usec as u32 * 1000);
+    time(usage.ru_utime) + time(usage.ru_stime)
 }
 
 /// A descriptor that becomes readable when the process is told to end. Call it before any

@@ -59,6 +59,10 @@ pub struct EngineOptions {
     /// Megapixels of the largest image that is decoded
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_megapixels: u32,
+
+    /// Turn every image as its camera noted, also for models that do not say so
+    #[arg(long)]
+    pub exif_orientation: bool,
 }
 
 impl EngineOptions {
