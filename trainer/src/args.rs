@@ -44,7 +44,9 @@ pub struct SynthArgs {
     pub vehicles: f32,
 }
 
+// Of an option given twice the later one counts: recipes can be varied by appending.
 #[derive(Clone, Debug, Args)]
+#[command(args_override_self = true)]
 pub struct TrainArgs {
     /// Label file: image$attributes$caption, or open_clip's CSV (.csv, .tsv)
     #[arg(long, value_name = "FILE")]
