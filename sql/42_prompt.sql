@@ -3,10 +3,11 @@
 CREATE TABLE clip_templates (
     domain text NOT NULL CHECK (domain <> ''),
     words text[] NOT NULL DEFAULT '{}'
-        CHECK (array_position(words, NULL) IS NULL AND coalesce(array_ndims(words), 1) = 1),
+        CHECK (CASE WHEN array_ndims(words) > 1 THEN false
+                    ELSE array_position(words, NULL) IS NULL END),
     templates text[] NOT NULL DEFAULT '{"{}"}'
-        CHECK (array_position(templates, NULL) IS NULL
-               AND coalesce(array_ndims(templates), 1) = 1),
+        CHECK (CASE WHEN array_ndims(templates) > 1 THEN false
+                    ELSE array_position(templates, NULL) IS NULL END),
     strip_full_stop boolean NOT NULL DEFAULT false,
     enabled boolean NOT NULL DEFAULT true,
     builtin boolean NOT NULL DEFAULT false,

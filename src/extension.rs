@@ -62,8 +62,7 @@ pub fn quoted(name: impl AsRef<str>) -> String {
     pgrx::spi::quote_identifier(name.as_ref())
 }
 
-/// Another role's rights, given back when dropped; what runs in between can neither take on a
-/// third role nor leave anything behind in the session (a security-restricted operation).
+/// Another role's rights, given back when dropped.
 #[derive(Debug)]
 pub struct Identity {
     role: pg_sys::Oid,
@@ -73,23 +72,19 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Works as `role` on behalf of the current user.
+    /// Works as `role` on the extension's own objects: what runs can neither take on a third role
+    /// nor leave anything behind in the session (a security-restricted operation).
     pub fn assume(role: pg_sys::Oid) -> Self {
-        let mut identity = Self { role: pg_sys::InvalidOid, context: 0, settings: None };
-        let restricted =
-            pg_sys::SECURITY_LOCAL_USERID_CHANGE | pg_sys::SECURITY_RESTRICTED_OPERATION;
-        // SAFETY: both functions only read and write the backend's identity.
-        unsafe {
-            pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context);
-            pg_sys::SetUserIdAndSecContext(role, identity.context | restricted as i32);
-        }
-        identity
+        Self::change(role, pg_sys::SECURITY_RESTRICTED_OPERATION)
     }
 
-    /// As [`Identity::assume`], for work that may run the role's own code, such as triggers: they
-    /// see no schema but the system's, since the search path is the current user's.
+    /// Works as `role` where that may run the role's own code, such as triggers. Code that runs for
+    /// somebody else sees no schema but the system's, since the search path is that somebody's.
+    ///
+    /// The operation is not a restricted one: that would refuse deferred constraints. It keeps the
+    /// code from nothing that it could not do as the trigger of a plain INSERT.
     pub fn assume_for_code(role: pg_sys::Oid) -> Self {
-        let mut identity = Self::assume(role);
+        let mut identity = Self::change(role, 0);
         if role == identity.role {
             return identity;
         }
@@ -110,11 +105,27 @@ impl Identity {
         }
         identity
     }
+
+    /// Works as the user whose statement it is.
+    pub fn of_statement(user: pg_sys::Oid) -> Self {
+        Self::change(user, 0)
+    }
+
+    fn change(role: pg_sys::Oid, restriction: u32) -> Self {
+        let mut identity = Self { role: pg_sys::InvalidOid, context: 0, settings: None };
+        // SAFETY: both functions only read and write the backend's identity.
+        unsafe {
+            pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context);
+            let local = pg_sys::SECURITY_LOCAL_USERID_CHANGE | restriction;
+            pg_sys::SetUserIdAndSecContext(role, identity.context | local as i32);
+        }
+        identity
+    }
 }
 
 impl Drop for Identity {
     fn drop(&mut self) {
-        // SAFETY: restores what `assume` found; the nest level is the one it opened.
+        // SAFETY: restores what `change` found; the nest level is the identity's own.
         unsafe {
             if let Some(level) = self.settings {
                 pg_sys::AtEOXact_GUC(false, level);

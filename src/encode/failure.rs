@@ -29,7 +29,7 @@ impl Failure {
 
     /// What the encoder said. Its hint, where it has one, is closer to the case than ours.
     pub fn from_encoder(kind: ErrorKind, message: String, hint: String) -> Self {
-        let failure = Self::new(code(kind), message);
+        let failure = Self::new(code(kind), message.trim_end());
         match hint.is_empty() {
             false => failure.hint(hint),
             true => match own_hint(kind) {

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use pgclip_clip::model::{ModelDir, is_model_name};
+use pgclip_clip::model::{ModelDir, ModelError, is_model_name};
 use pgclip_clip::protocol::MAX_PATH_BYTES;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -43,6 +43,7 @@ fn clip_register_model(
         .hint("Choose another name, or drop that model with clip_drop_model first.")
         .into());
     }
+    verify(directory)?;
     let found = requests::describe(directory)?;
     let table = extension.relation("clip_model");
     let _owner = extension.as_owner();
@@ -144,6 +145,32 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
         ],
     )?;
     Ok(())
+}
+
+/// Checks every file's digest here, since the encoder may have a model of that digest in memory and
+/// take the directory's word for the rest.
+fn verify(directory: &str) -> Result<(), Failure> {
+    let checked = ModelDir::open(directory).and_then(|model| {
+        model.verify(|_| {
+            pgrx::check_for_interrupts!();
+        })
+    });
+    checked.map_err(|error| {
+        let (code, hint) = match &error {
+            ModelError::Io { .. } => {
+                (Code::ERRCODE_UNDEFINED_FILE, "The server's own user must be able to read the directory.")
+            }
+            ModelError::Digest { .. } => (
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                "The file is damaged or was changed after the model was written; write the directory again.",
+            ),
+            _ => (
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                "Check the directory with \"pgclip-encoder check\".",
+            ),
+        };
+        Failure::new(code, error.to_string()).hint(hint)
+    })
 }
 
 fn check_rights(what: &str) -> Result<(), Failure> {

@@ -13,12 +13,20 @@ use crate::extension::{Extension, namespace_name, quoted};
 
 #[pg_extern(sql = false)]
 fn clip_attach(
-    table: pg_sys::Oid,
-    image: &str,
-    embedding: &str,
+    table: Option<pg_sys::Oid>,
+    image: Option<&str>,
+    embedding: Option<&str>,
     model: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
+    let (Some(table), Some(image), Some(embedding)) = (table, image, embedding) else {
+        return Err(Failure::new(
+            Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
+            "table, image and embedding must not be NULL",
+        )
+        .hint("Leave out what has a default: clip_attach('photos').")
+        .into());
+    };
     let extension = Extension::of_call(fcinfo);
     let relation = open_owned(table)?;
     let name = qualified(&relation);

@@ -26,7 +26,7 @@ use super::write::{Row, Target};
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 use crate::encode::requests::{Batch, IN_FLIGHT, Sent};
-use crate::extension::Extension;
+use crate::extension::{Extension, Identity};
 
 thread_local! {
     static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
@@ -39,6 +39,8 @@ struct Level {
     /// statement that runs inside of one of its triggers.
     address: usize,
     subtransaction: pg_sys::SubTransactionId,
+    /// Whose statement it is: from PostgreSQL 18 on the event at its end runs as who queued it.
+    user: pg_sys::Oid,
     /// Whether the event at the statement's end is queued.
     announced: bool,
     targets: Vec<Rc<Target>>,
@@ -79,6 +81,8 @@ fn with_level<R>(address: usize, work: impl FnOnce(&mut Level) -> R) -> R {
             levels.push(Level {
                 address,
                 subtransaction,
+                // SAFETY: reads the backend's identity.
+                user: unsafe { pg_sys::GetUserId() },
                 announced: false,
                 targets: Vec::new(),
                 lanes: Vec::new(),
@@ -156,6 +160,7 @@ pub fn flush() -> Result<(), Failure> {
         ending
     });
     for level in ending {
+        let _user = Identity::of_statement(level.user);
         for mut lane in level.lanes {
             lane.send()?;
             while let Some((sent, rows)) = lane.under_way.pop_front() {

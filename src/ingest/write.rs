@@ -81,7 +81,9 @@ impl Target {
             return Err(not_ours(&binding));
         };
         let embedding_type = Embedding::type_oid();
-        if image.atttypid != pg_sys::BYTEAOID || base_type(embedding.atttypid) != embedding_type {
+        if base_type(image.atttypid) != pg_sys::BYTEAOID
+            || base_type(embedding.atttypid) != embedding_type
+        {
             return Err(not_ours(&binding));
         }
         let model = binding.resolve(extension)?;
@@ -266,7 +268,7 @@ fn same_place(a: pg_sys::ItemPointerData, b: pg_sys::ItemPointerData) -> bool {
 }
 
 /// The type below a domain.
-pub fn base_type(oid: pg_sys::Oid) -> pg_sys::Oid {
+fn base_type(oid: pg_sys::Oid) -> pg_sys::Oid {
     // SAFETY: a catalog lookup.
     unsafe { pg_sys::getBaseType(oid) }
 }
