@@ -1,0 +1,299 @@
+//! An element's edges: ids, and for each the code and the factors that a neighbour's distance is
+//! estimated from. Its own file because the estimator lives here, written and read.
+//!
+//! With `v` the element, `u` a neighbour, `r = u - v` (all scaled), `c` the ±½ code of `Rr`:
+//!
+//! ```text
+//! w = 2|r|² / ⟨c, Rr⟩      a = |u|² - |v|²      b = |r|² - a + w⟨c, Rv⟩      γ = ⟨g, r⟩
+//! d(q,u) ≈ d(q,v) + a + λb - w⟨c, Rq′⟩ - 2βγ
+//! ```
+//!
+//! for Euclidean distances, with `q = q′ + βg` and `λ = (⟨q,v⟩ - β⟨g,v⟩) / |v|²`. Between vectors
+//! of unit length `a` is zero; for the inner product it is left out, since `-2⟨q,u⟩` has no square
+//! in it. The estimate is RaBitQ's (arXiv 2405.12497) of `⟨q′ - λv, r⟩`: any multiple of `v` may be
+//! taken out, because `⟨v, r⟩` is known, and so may any of the fixed direction `g`. For `q = v` it
+//! is exact, so an element's distances to its neighbours need no fields of their own.
+
+use pgclip_simd::codes::{encode_residual, masked_sums};
+use pgclip_simd::{halves, widen};
+
+use half::f16;
+
+use crate::id::{ID_BYTES, Id};
+use crate::layout::{Layout, Metric};
+use crate::record::{get_f32, put, touch};
+use crate::space::{Query, Space};
+
+/// Where the parts of the edges lie in a record.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EdgeMap {
+    /// Of the number of edges, a byte.
+    pub count: usize,
+    /// Of the factors' scale.
+    pub scale: usize,
+    /// Of the arrays.
+    pub arrays: usize,
+}
+
+/// Offsets of the arrays.
+#[derive(Debug, Clone, Copy)]
+struct Arrays {
+    ids: usize,
+    w: usize,
+    b: usize,
+    a: usize,
+    text: usize,
+    codes: usize,
+}
+
+impl Arrays {
+    #[inline]
+    fn new(layout: &Layout, map: EdgeMap) -> Self {
+        let edges = layout.edges();
+        let ids = map.arrays;
+        let w = ids + ID_BYTES * edges;
+        let b = w + 2 * edges;
+        let a = b + 2 * edges;
+        let text = if layout.has_norms() { a + 2 * edges } else { a };
+        Self { ids, w, b, a, text, codes: text + edges }
+    }
+}
+
+/// Room for the numbers of a record while it is looked at.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    halves: Vec<f16>,
+    sums: Vec<f32>,
+    w: Vec<f32>,
+    b: Vec<f32>,
+    a: Vec<f32>,
+}
+
+/// The element's side of an estimate.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The query's inner distance to the element.
+    pub inner: f32,
+    /// The squared norm of the element's vector as stored.
+    pub norm2: f32,
+    /// The element's inner product with the texts' direction.
+    pub text: f32,
+}
+
+/// The edges of an element, checked.
+#[derive(Debug, Clone, Copy)]
+pub struct Edges<'a> {
+    layout: &'a Layout,
+    map: EdgeMap,
+    bytes: &'a [u8],
+}
+
+impl<'a> Edges<'a> {
+    pub(crate) fn new(layout: &'a Layout, map: EdgeMap, bytes: &'a [u8]) -> Self {
+        Self { layout, map, bytes }
+    }
+
+    /// How many there are.
+    #[inline]
+    pub fn count(&self) -> usize {
+        usize::from(self.bytes[self.map.count])
+    }
+
+    /// The neighbour of a slot.
+    #[inline]
+    pub fn id(&self, slot: usize) -> Option<Id> {
+        let at = Arrays::new(self.layout, self.map).ids + slot * ID_BYTES;
+        if slot < self.count() { Id::decode(&self.bytes[at..at + ID_BYTES]) } else { None }
+    }
+
+    /// The neighbours, slot by slot.
+    pub fn ids(&self) -> impl Iterator<Item = Id> + use<'a> {
+        let at = Arrays::new(self.layout, self.map).ids;
+        self.bytes[at..at + self.count() * ID_BYTES].chunks_exact(ID_BYTES).filter_map(Id::decode)
+    }
+
+    /// Estimates the query's inner distance to each neighbour, slot by slot, into `out`. Not for
+    /// records without codes.
+    pub fn estimate(
+        &self,
+        query: &Query,
+        origin: Origin,
+        scratch: &mut Scratch,
+        out: &mut Vec<f32>,
+    ) {
+        out.clear();
+        if !self.layout.has_codes() {
+            return;
+        }
+        let count = self.count();
+        let at = Arrays::new(self.layout, self.map);
+        let code = self.layout.code();
+        let Scratch { halves: aside, sums, w, b, a } = scratch;
+        sums.resize(count, 0.0);
+        masked_sums(&query.rotated, &self.bytes[at.codes..at.codes + code * count], sums);
+        let mut read = |from: usize, to: &mut Vec<f32>| {
+            to.resize(count, 0.0);
+            widen(halves(&self.bytes[from..from + 2 * count], aside), to);
+        };
+        read(at.w, w);
+        read(at.b, b);
+        let metric = self.layout.metric;
+        let scale = get_f32(self.bytes, self.map.scale);
+        let lambda = scale * query.lambda(metric, origin.inner, origin.norm2, origin.text);
+        let root = scale.sqrt();
+        let text = 2.0 * query.beta * text_step(query.rotated.len());
+        let texts = &self.bytes[at.text..at.text + count];
+        for slot in 0..count {
+            let product = sums[slot] - query.half_sum + text * f32::from(texts[slot] as i8);
+            out.push(origin.inner + lambda * b[slot] - root * w[slot] * product);
+        }
+        if self.layout.has_norms() {
+            read(at.a, a);
+            out.iter_mut().zip(a).for_each(|(out, a)| *out += scale * *a);
+        }
+    }
+}
+
+/// One step of the byte that `⟨g, r⟩` is kept in, as a share of `w`: since `|r|` is at most
+/// `w·√D/4`, the byte never overflows.
+fn text_step(rotated: usize) -> f32 {
+    (rotated as f32).sqrt() / (4.0 * 127.0)
+}
+
+/// One end of an edge, as far as its code needs it.
+#[derive(Debug, Clone, Copy)]
+pub struct End<'a> {
+    /// The scaled vector, rotated.
+    pub rotated: &'a [f32],
+    /// The squared norm of the scaled vector.
+    pub norm2: f32,
+    /// The inner product of the scaled vector with the texts' direction.
+    pub text: f32,
+}
+
+impl<'a> End<'a> {
+    /// Of a vector made ready as it is.
+    pub fn of(space: &Space, query: &'a Query) -> Self {
+        debug_assert_eq!(query.beta, 0.0, "the rotated vector is to be whole");
+        let norm2 = space.scaled_norm2(query.norm2);
+        Self { rotated: &query.rotated, norm2, text: query.along_text }
+    }
+}
+
+/// The edges of an element, for changing. The change counter of the record is counted by
+/// [`EdgesMut::touch`] alone.
+#[derive(Debug)]
+pub struct EdgesMut<'a> {
+    layout: &'a Layout,
+    map: EdgeMap,
+    bytes: &'a mut [u8],
+}
+
+impl<'a> EdgesMut<'a> {
+    pub(crate) fn new(layout: &'a Layout, map: EdgeMap, bytes: &'a mut [u8]) -> Self {
+        Self { layout, map, bytes }
+    }
+
+    /// The view for reading.
+    pub fn read(&self) -> Edges<'_> {
+        Edges { layout: self.layout, map: self.map, bytes: self.bytes }
+    }
+
+    /// Writes the edge of a slot: one in use, or the first that is not. Panics past that.
+    pub fn set(&mut self, slot: usize, id: Id, from: End<'_>, to: End<'_>) {
+        let count = self.read().count();
+        assert!(slot <= count && slot < self.layout.edges(), "slot {slot} of {count}");
+        let at = Arrays::new(self.layout, self.map);
+        put(self.bytes, at.ids + slot * ID_BYTES, &Id::encode(Some(id)));
+        self.bytes[self.map.count] = count.max(slot + 1) as u8;
+        if !self.layout.has_codes() {
+            return;
+        }
+        let bytes = self.layout.code();
+        let code = at.codes + slot * bytes;
+        let sums = encode_residual(to.rotated, from.rotated, &mut self.bytes[code..code + bytes]);
+        let w = if sums.l1 > 0.0 { 4.0 * sums.square / sums.l1 } else { 0.0 };
+        let a = if self.layout.metric == Metric::Cosine { 0.0 } else { to.norm2 - from.norm2 };
+        let b = sums.square - a + w * sums.origin;
+        let step = w * text_step(to.rotated.len());
+        let text = if step > 0.0 { ((to.text - from.text) / step).round() } else { 0.0 };
+        self.bytes[at.text + slot] = (text as i8) as u8;
+        self.set_factors(slot, [w, b, a]);
+    }
+
+    /// Writes factors in the record's scale, which is made larger where they need it.
+    fn set_factors(&mut self, slot: usize, [w, b, a]: [f32; 3]) {
+        /// The largest stored factor right after the scale was set: well below fp16's largest
+        /// number, so that later edges may be much longer.
+        const FRESH: f32 = 16.0;
+        const LARGEST: f32 = 60_000.0;
+        let largest = (w * w).max(b.abs()).max(a.abs());
+        let first = self.read().count() == 1 && slot == 0;
+        let mut scale = get_f32(self.bytes, self.map.scale);
+        // A w above √scale · LARGEST has a square above scale · LARGEST.
+        let fits = scale > 0.0 && largest <= scale * LARGEST;
+        if first || !fits {
+            let fresh = largest / FRESH;
+            let wanted = if fresh.is_normal() { fresh } else { 1.0 };
+            if !first {
+                self.rescale(scale, wanted);
+            }
+            scale = wanted;
+            put(self.bytes, self.map.scale, &scale.to_le_bytes());
+        }
+        let at = Arrays::new(self.layout, self.map);
+        self.set_half(at.w, slot, w / scale.sqrt());
+        self.set_half(at.b, slot, b / scale);
+        if self.layout.has_norms() {
+            self.set_half(at.a, slot, a / scale);
+        }
+    }
+
+    fn set_half(&mut self, array: usize, slot: usize, x: f32) {
+        put(self.bytes, array + 2 * slot, &f16::from_f32(x).to_le_bytes());
+    }
+
+    /// Brings all factors from one scale to another.
+    fn rescale(&mut self, from: f32, to: f32) {
+        let at = Arrays::new(self.layout, self.map);
+        let count = self.read().count();
+        let by = from / to;
+        for (array, by) in [(at.w, by.sqrt()), (at.b, by), (at.a, by)] {
+            if array == at.a && !self.layout.has_norms() {
+                continue;
+            }
+            for slot in 0..count {
+                let here = array + 2 * slot;
+                let x = f16::from_le_bytes([self.bytes[here], self.bytes[here + 1]]);
+                self.set_half(array, slot, x.to_f32() * by);
+            }
+        }
+    }
+
+    /// Takes an edge out; the last one moves into its slot.
+    pub fn remove(&mut self, slot: usize) {
+        let count = self.read().count();
+        assert!(slot < count, "slot {slot} of {count}");
+        let last = count - 1;
+        let at = Arrays::new(self.layout, self.map);
+        let code = self.layout.code();
+        let mut parts = vec![(at.ids, ID_BYTES)];
+        if self.layout.has_codes() {
+            parts.extend([(at.w, 2), (at.b, 2), (at.text, 1), (at.codes, code)]);
+        }
+        if self.layout.has_codes() && self.layout.has_norms() {
+            parts.push((at.a, 2));
+        }
+        for (array, bytes) in parts {
+            let from = array + last * bytes;
+            self.bytes.copy_within(from..from + bytes, array + slot * bytes);
+            self.bytes[from..from + bytes].fill(0);
+        }
+        self.bytes[self.map.count] = last as u8;
+    }
+
+    /// Counts the change of the record.
+    pub fn touch(&mut self) {
+        touch(self.bytes);
+    }
+}

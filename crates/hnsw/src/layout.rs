@@ -1,0 +1,225 @@
+//! The byte map of the records, chosen once an index from the vectors' dimensions, `m` and the
+//! number of filter columns. Its own file because it is the format on disk; the accessors are in
+//! [`record`](crate::record).
+//!
+//! An **element** (all numbers little-endian; `c` filter columns, `d` dimensions, `n = 2m` edges):
+//!
+//! ```text
+//!  0  u8      kind, 1
+//!  1  u8      format version
+//!  2  u8      level: the highest layer that the element is in
+//!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again)
+//!  4  u32     change counter: one more with each change
+//!  8  6 B     upper-layer tuple, or none
+//! 14  6 B     overflow tuple with more rows, or none
+//! 20  6 B     first row in the table, or none
+//! 26  u8      number of edges in use
+//! 27  u8      null bitmap of the first row's filter values
+//! 28  f32     squared norm of the vector
+//! 32  f32     inner product of the (scaled) vector with the texts' direction
+//! 36  f32     scale of the edges' factors
+//! 40  8 B×c   filter values of the first row
+//!  …  2 B×d   the vector, fp16
+//!  …          the edges (inline, plain), or 8 B: id of the edges' own tuple, 2 B unused (split)
+//! ```
+//!
+//! The **edges**, as arrays, so that each is read with full registers and changing one edge changes
+//! few bytes:
+//!
+//! ```text
+//! 6 B×n  ids     2 B×n  w/√scale     2 B×n  b/scale     2 B×n  a/scale (Euclidean only)
+//! 1 B×n  ⟨g,r⟩   d/8 B×n  codes      (plain: the ids alone)
+//! ```
+//!
+//! An **edges** tuple (split) begins with kind 2, version, number of edges, a zero byte, its change
+//! counter (u32), the scale (f32) and 4 unused bytes. An **upper** tuple: kind 3, version, level,
+//! a zero byte, its change counter (u32); then for each layer from 1 up a count (u8), a zero byte
+//! and `m` ids. An **overflow** tuple: kind 4, version, capacity (u16), change counter (u32), next
+//! tuple (6 B), rows in use (u16); then for each row its place (6 B), null bitmap (u8), a zero byte
+//! and `c` filter values.
+
+use pgclip_simd::codes::code_bytes;
+
+use crate::error::LayoutError;
+use crate::id::ID_BYTES;
+
+/// The version of all this.
+pub const FORMAT_VERSION: u8 = 1;
+
+/// The largest record: a page of 8,192 bytes less its header (24), one item pointer (4), 16 bytes
+/// of special space, in whole words of 8.
+pub const MAX_RECORD: usize = 8144;
+
+/// The bytes of a page for records and their item pointers.
+pub const PAGE_ROOM: usize = 8152;
+
+/// The bytes of an item pointer.
+pub const ITEM_POINTER: usize = 4;
+
+/// The smallest `m`.
+pub const MIN_M: usize = 2;
+/// The largest `m`: `2m` edges are counted in a byte.
+pub const MAX_M: usize = 100;
+/// The most filter columns: a bit each in the null bitmap.
+pub const MAX_COLUMNS: usize = 8;
+
+/// The bytes of an element before its filter values.
+pub const ELEMENT_HEADER: usize = 40;
+/// The bytes of an edges tuple before its arrays.
+pub const EDGES_HEADER: usize = 16;
+/// The bytes of an upper tuple before its layers.
+pub const UPPER_HEADER: usize = 8;
+/// The bytes of an overflow tuple before its rows.
+pub const OVERFLOW_HEADER: usize = 16;
+
+const _: () = assert!(MAX_RECORD.is_multiple_of(8));
+const _: () = assert!(MAX_RECORD + ITEM_POINTER <= PAGE_ROOM);
+const _: () = assert!(2 * MAX_M <= u8::MAX as usize);
+const _: () = assert!(ELEMENT_HEADER.is_multiple_of(8) && EDGES_HEADER.is_multiple_of(8));
+
+/// What distances are measured by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Metric {
+    /// Euclidean distance.
+    L2,
+    /// Negative inner product.
+    InnerProduct,
+    /// One less the cosine of the angle.
+    Cosine,
+}
+
+/// Where an element's edges lie, and whether they have codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Ids, factors and codes in the element's record: one page touch a hop.
+    Inline,
+    /// Ids, factors and codes in a tuple of their own: two page touches a hop.
+    Split,
+    /// Ids alone, in the element's record; neighbours are read for their distance.
+    Plain,
+}
+
+/// The byte map of one index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// What distances are measured by.
+    pub metric: Metric,
+    /// Components of a vector.
+    pub dims: usize,
+    /// Edges of an element on each upper layer; twice as many on the base layer.
+    pub m: usize,
+    /// Filter columns.
+    pub columns: usize,
+    /// Where the edges lie.
+    pub placement: Placement,
+}
+
+impl Layout {
+    /// The best layout that fits a page.
+    pub fn new(metric: Metric, dims: usize, m: usize, columns: usize) -> Result<Self, LayoutError> {
+        if !(MIN_M..=MAX_M).contains(&m) {
+            return Err(LayoutError::M { m });
+        }
+        if columns > MAX_COLUMNS {
+            return Err(LayoutError::Columns { columns });
+        }
+        if dims == 0 {
+            return Err(LayoutError::NoDimensions);
+        }
+        let places = [Placement::Inline, Placement::Split, Placement::Plain];
+        let layouts = places.map(|placement| Self { metric, dims, m, columns, placement });
+        let fits = |l: &Self| l.element_bytes() <= MAX_RECORD && l.edges_tuple() <= MAX_RECORD;
+        layouts.into_iter().find(fits).ok_or_else(|| {
+            let rest = ELEMENT_HEADER + 8 * columns + 2 * m * ID_BYTES;
+            LayoutError::TooWide { dims, m, columns, most: (MAX_RECORD - rest) / 2 }
+        })
+    }
+
+    /// The same with another placement, for tests of all of them.
+    pub fn with_placement(self, placement: Placement) -> Option<Self> {
+        let layout = Self { placement, ..self };
+        let fits = layout.element_bytes() <= MAX_RECORD && layout.edges_tuple() <= MAX_RECORD;
+        fits.then_some(layout)
+    }
+
+    /// The most edges of an element on the base layer.
+    pub fn edges(&self) -> usize {
+        2 * self.m
+    }
+
+    /// The bytes of a neighbour's code.
+    pub fn code(&self) -> usize {
+        code_bytes(self.dims)
+    }
+
+    /// Have edges codes?
+    pub fn has_codes(&self) -> bool {
+        self.placement != Placement::Plain
+    }
+
+    /// Do edges keep the difference of squared norms?
+    pub fn has_norms(&self) -> bool {
+        self.metric == Metric::L2
+    }
+
+    /// Where an element's vector begins.
+    pub fn vector_at(&self) -> usize {
+        ELEMENT_HEADER + 8 * self.columns
+    }
+
+    /// Where an element's edges, or the id of their tuple, begin.
+    pub fn element_edges_at(&self) -> usize {
+        self.vector_at() + 2 * self.dims
+    }
+
+    /// The bytes of the edges' arrays.
+    pub fn arrays(&self) -> usize {
+        let factors = 2 + 2 + 1 + if self.has_norms() { 2 } else { 0 };
+        let coded = if self.has_codes() { factors + self.code() } else { 0 };
+        self.edges() * (ID_BYTES + coded)
+    }
+
+    /// The bytes of an element's record, whole words of 8.
+    pub fn element_bytes(&self) -> usize {
+        let edges = if self.placement == Placement::Split { 8 } else { self.arrays() };
+        (self.element_edges_at() + edges).next_multiple_of(8)
+    }
+
+    /// The bytes of the tuple of edges of its own; 0 where there is none.
+    pub fn edges_tuple(&self) -> usize {
+        match self.placement {
+            Placement::Split => (EDGES_HEADER + self.arrays()).next_multiple_of(8),
+            _ => 0,
+        }
+    }
+
+    /// The bytes of an upper tuple of an element of this level, whole words of 8.
+    pub fn upper_bytes(&self, level: u8) -> usize {
+        (UPPER_HEADER + usize::from(level) * self.upper_layer()).next_multiple_of(8)
+    }
+
+    /// The bytes of one layer of an upper tuple.
+    pub fn upper_layer(&self) -> usize {
+        2 + self.m * ID_BYTES
+    }
+
+    /// The highest layer that an element can be in.
+    pub fn max_level(&self) -> u8 {
+        ((MAX_RECORD - UPPER_HEADER) / self.upper_layer()).min(60) as u8
+    }
+
+    /// The bytes of a row in an overflow tuple.
+    pub fn overflow_row(&self) -> usize {
+        8 + 8 * self.columns
+    }
+
+    /// The bytes of an overflow tuple for `rows` rows.
+    pub fn overflow_bytes(&self, rows: usize) -> usize {
+        OVERFLOW_HEADER + rows * self.overflow_row()
+    }
+
+    /// The most rows of an overflow tuple.
+    pub fn max_overflow(&self) -> usize {
+        (MAX_RECORD - OVERFLOW_HEADER) / self.overflow_row()
+    }
+}

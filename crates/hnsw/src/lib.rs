@@ -1,0 +1,29 @@
+//! The graph of pgclip's index: HNSW (arXiv 1603.09320) in records that carry one-bit codes of
+//! their neighbours, so that expanding an element touches one page.
+//!
+//! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`] and
+//! [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
+//! storage, and [`search`], [`insert`] and [`repair`] are the algorithms, a file a phase. [`build`]
+//! makes a whole graph in memory, with threads, and hands out finished pages.
+
+#![forbid(unsafe_code)]
+
+pub mod edges;
+pub mod error;
+pub mod id;
+pub mod layout;
+pub mod overflow;
+mod pool;
+pub mod record;
+pub mod search;
+pub mod space;
+pub mod store;
+mod walk;
+
+pub use error::{Corrupt, Error, LayoutError};
+pub use id::{Id, Tid};
+pub use layout::{Layout, Metric, Placement};
+pub use record::{Element, Values};
+pub use search::{Cut, Order, Row, Scan, ScanOptions, ScanStats};
+pub use space::{Distance, Moments, Query, Space};
+pub use store::{Entry, Store, StoreMut};
