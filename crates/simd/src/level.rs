@@ -37,14 +37,17 @@ pub fn level() -> Level {
 }
 
 impl Level {
-    /// Every variant that this CPU can run, slowest first.
+    /// Every variant that this CPU can run, the best last.
     pub fn all() -> Vec<Level> {
         #[allow(unused_mut, reason = "an architecture without variants adds none")]
         let mut all = vec![Level::Scalar(Scalar)];
         #[cfg(target_arch = "x86_64")]
         {
-            all.extend(Avx2::new().map(Level::Avx2));
-            all.extend(Avx512::new().map(Level::Avx512));
+            let mut wide = [Avx2::new().map(Level::Avx2), Avx512::new().map(Level::Avx512)];
+            if !Avx512::is_full_width() {
+                wide.reverse();
+            }
+            all.extend(wide.into_iter().flatten());
         }
         #[cfg(target_arch = "aarch64")]
         all.extend(Neon::new().map(Level::Neon));

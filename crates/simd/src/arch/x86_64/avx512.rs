@@ -16,6 +16,15 @@ impl Avx512 {
     pub fn new() -> Option<Self> {
         is_x86_feature_detected!("avx512f").then_some(Self(()))
     }
+
+    /// Whether this CPU is of a make whose AVX-512 is worth preferring to AVX2. AMD's Zen 4 splits
+    /// each 512-bit operation in two: there the dot product of 768 elements took 43 ns, with AVX2
+    /// 29 ns. Intel's cores do them whole.
+    pub fn is_full_width() -> bool {
+        let id = __cpuid(0);
+        let vendor = [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes);
+        vendor.as_flattened() == b"GenuineIntel"
+    }
 }
 
 kernels!(Avx512, __m512, "avx512f");
