@@ -3,7 +3,9 @@
 //! ftfy repairs this with a score of how bad a text looks, and for ten encodings. Here a text is
 //! mojibake if it has a sequence that nobody writes on purpose, and only the two encodings that
 //! are met in practice are tried: texts in which others were mixed up keep their characters, and
-//! so get other tokens than open_clip's. The crate plsfix knows all ten; it brings the whole of
+//! so get other tokens than open_clip's. Measured on 4,000 made-up texts in many languages, half of
+//! them broken by these two encodings: 21 differ from open_clip's tokens; of 3,000 that ftfy's ten
+//! broke, once or twice over, a quarter. The crate plsfix knows all ten; it brings the whole of
 //! ICU for it, and itself differs from ftfy (terminal escapes, references in HTML).
 
 use std::borrow::Cow;
