@@ -4,6 +4,8 @@
 //! them: the [`embedding`] type, [`encode`] with the encoder process, [`ingest`] by triggers,
 //! [`search`]. [`settings`] and [`extension`] are what they all need.
 
+#![allow(clippy::result_large_err, reason = "pgrx raises its ErrorReport by value")]
+
 mod embedding;
 mod encode;
 mod extension;

@@ -82,7 +82,7 @@ fn embedding_recv(
 #[pg_extern(sql = false)]
 fn embedding_send(value: Embedding) -> Vec<u8> {
     let elements = value.as_slice();
-    let mut bytes = Vec::with_capacity(4 + elements.len() * size_of::<f16>());
+    let mut bytes = Vec::with_capacity(4 + size_of_val(elements));
     bytes.extend_from_slice(&(elements.len() as u16).to_be_bytes());
     bytes.extend_from_slice(&[0, 0]);
     bytes.extend(elements.iter().flat_map(|x| x.to_be_bytes()));

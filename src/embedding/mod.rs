@@ -16,7 +16,6 @@ mod text;
 mod value;
 mod vector;
 
-pub use error::EmbeddingError;
 pub use value::{Dims, Embedding};
 
 /// Chooses the distance kernels for this CPU, so that no statement has to.
