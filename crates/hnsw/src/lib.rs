@@ -8,22 +8,29 @@
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod edges;
 pub mod error;
 pub mod id;
 pub mod layout;
+pub mod memory;
 pub mod overflow;
 mod pool;
 pub mod record;
 pub mod search;
+mod select;
 pub mod space;
 pub mod store;
+pub mod threads;
 mod walk;
 
+pub use build::{BuildOptions, Builder, Pages, Pushed};
 pub use error::{Corrupt, Error, LayoutError};
 pub use id::{Id, Tid};
 pub use layout::{Layout, Metric, Placement};
 pub use record::{Element, Values};
 pub use search::{Cut, Order, Row, Scan, ScanOptions, ScanStats};
+pub use select::level;
 pub use space::{Distance, Moments, Query, Space};
 pub use store::{Entry, Store, StoreMut};
+pub use threads::{Control, Host, Quiet, Stopped};

@@ -1,0 +1,165 @@
+//! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
+//! recall@10, microseconds and records a query.
+//!
+//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF]]]]]`
+//!
+//! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
+//! own and are half noise.
+
+use std::time::Instant;
+
+use half::f16;
+use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::{
+    BuildOptions, Builder, Control, Layout, Metric, Query, Quiet, Scan, ScanOptions, Space, Tid,
+    Values,
+};
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// About normal, variance one.
+    fn normal(&mut self) -> f32 {
+        let sum: u32 = (0..2)
+            .map(|_| self.next())
+            .flat_map(|x| [x as u16, (x >> 16) as u16, (x >> 32) as u16, (x >> 48) as u16])
+            .map(u32::from)
+            .sum();
+        (sum as f32 / 65536.0 - 4.0) * (12.0f32 / 8.0).sqrt()
+    }
+
+    fn direction(&mut self, dims: usize) -> Vec<f32> {
+        let raw: Vec<f32> = (0..dims).map(|_| self.normal()).collect();
+        let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
+        raw.iter().map(|x| x / norm).collect()
+    }
+}
+
+/// Vectors of low intrinsic dimension in clusters, with a common direction: something like what
+/// encoders give.
+struct World {
+    dims: usize,
+    centres: Vec<Vec<f32>>,
+    basis: Vec<Vec<f32>>,
+    common: Vec<f32>,
+    text: Vec<f32>,
+}
+
+impl World {
+    fn new(dims: usize, dice: &mut Dice) -> Self {
+        Self {
+            dims,
+            centres: (0..1000).map(|_| dice.direction(dims)).collect(),
+            basis: (0..40).map(|_| dice.direction(dims)).collect(),
+            common: dice.direction(dims),
+            text: dice.direction(dims),
+        }
+    }
+
+    fn signal(&self, dice: &mut Dice) -> Vec<f32> {
+        let centre = &self.centres[dice.next() as usize % self.centres.len()];
+        let mut signal: Vec<f32> = centre.iter().map(|x| 0.6 * x).collect();
+        for axis in &self.basis {
+            let weight = dice.normal() * 0.12;
+            signal.iter_mut().zip(axis).for_each(|(x, a)| *x += weight * a);
+        }
+        let noise = dice.direction(self.dims);
+        signal.iter_mut().zip(noise).for_each(|(x, n)| *x += 0.35 * n);
+        signal
+    }
+
+    fn image(&self, dice: &mut Dice) -> Vec<f16> {
+        let signal = self.signal(dice);
+        unit(signal.iter().zip(&self.common).map(|(s, c)| s + 0.5 * c))
+    }
+
+    fn caption(&self, dice: &mut Dice) -> Vec<f16> {
+        let (signal, noise) = (self.signal(dice), dice.direction(self.dims));
+        let parts = signal.iter().zip(noise).zip(&self.text);
+        unit(parts.map(|((s, n), t)| 0.5 * s + 0.5 * n + 0.8 * t))
+    }
+}
+
+fn unit(vector: impl Iterator<Item = f32>) -> Vec<f16> {
+    let vector: Vec<f32> = vector.collect();
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.iter().map(|x| f16::from_f32(x / norm)).collect()
+}
+
+const K: usize = 10;
+
+/// The exact answers, by number.
+fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16]) -> Vec<u32> {
+    let q2 = pgclip_simd::squared_norm(query);
+    let mut all: Vec<(f64, u32)> = (0..)
+        .zip(vectors)
+        .map(|(i, v)| (space.distance(query, q2, v, pgclip_simd::squared_norm(v)).operator, i))
+        .collect();
+    all.select_nth_unstable_by(K, |a, b| a.0.total_cmp(&b.0));
+    all[..K].iter().map(|(_, i)| *i).collect()
+}
+
+fn main() {
+    let args: Vec<usize> = std::env::args().skip(1).map(|x| x.parse().expect("a number")).collect();
+    let arg = |at: usize, or: usize| args.get(at).copied().unwrap_or(or);
+    let (rows, dims, threads, m, ef) =
+        (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
+    let mut dice = Dice(1);
+    let world = World::new(dims, &mut dice);
+    let vectors: Vec<Vec<f16>> = (0..rows).map(|_| world.image(&mut dice)).collect();
+    let layout = Layout::new(Metric::Cosine, dims, m, 0).expect("fits");
+    println!("{:?}, element {} B", layout.placement, layout.element_bytes());
+    let space = Space::new(layout, 42, Some(&world.text));
+    let started = Instant::now();
+    let mut builder = Builder::new(&space);
+    builder.reserve(rows);
+    for (i, vector) in (0..).zip(&vectors) {
+        builder.push(vector, Tid { block: i, item: 1 }, Values::new(0, &[]));
+    }
+    println!("gathered in {:.2} s", started.elapsed().as_secs_f64());
+    let options = BuildOptions { ef_construction: ef, threads, seed: 7 };
+    let started = Instant::now();
+    let pages = builder.build(options, 0, &Control::default(), &mut Quiet).expect("not stopped");
+    println!("built in {:.2} s by {threads} threads", started.elapsed().as_secs_f64());
+    let started = Instant::now();
+    let store = MemoryStore::of(&pages);
+    println!("written in {:.2} s, {} pages", started.elapsed().as_secs_f64(), store.blocks());
+    for (kind, queries) in [
+        ("image", (0..500).map(|_| world.image(&mut dice)).collect::<Vec<_>>()),
+        ("text", (0..500).map(|_| world.caption(&mut dice)).collect()),
+    ] {
+        let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q)).collect();
+        for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3] {
+            let mut scan = Scan::new();
+            let (mut hits, mut records, mut late) = (0, 0, 0);
+            let started = Instant::now();
+            for (query, right) in queries.iter().zip(&right) {
+                let query: Query = space.query(query);
+                let mean = pages.moments().mean_distance(&space, &query);
+                scan.start(ScanOptions { slack, ..ScanOptions::default() }, mean);
+                for _ in 0..K {
+                    let row = scan.next(&store, &space, &query, |_| true).expect("no damage");
+                    hits += row.map_or(0, |row| usize::from(right.contains(&row.tid.block)));
+                }
+                records += scan.stats().records;
+                late += scan.stats().late;
+            }
+            let each = 1.0 / queries.len() as f64;
+            println!(
+                "{kind:5} slack {slack:<5} recall {:.4}  {:7.1} µs  {:6.0} records  {late} late",
+                hits as f64 * each / K as f64,
+                started.elapsed().as_secs_f64() * 1e6 * each,
+                records as f64 * each,
+            );
+        }
+    }
+}
