@@ -25,13 +25,25 @@ $(TORCH_STAMP): | tools
 	touch '$@'; \
 	$(took)
 
+# tch compiles torch's C++ headers.
+.PHONY: c++
+c++:
+	@if ! command -v c++ >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo '==> Installing the Debian package g++: the trainer needs a C++ compiler'; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ >/dev/null; \
+	  else \
+	    echo 'The trainer needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; \
+	  fi; \
+	fi
+
 .PHONY: trainer test-trainer model
-trainer: $(TORCH_STAMP) ## Fetch libtorch into target/torch and build pgclip-train (CUDA=1: with CUDA)
+trainer: $(TORCH_STAMP) | c++ ## Fetch libtorch into target/torch and build pgclip-train (CUDA=1: with CUDA)
 	$(call say,Build the trainer); \
 	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(took)
 
-test-trainer: trainer ## Test the trainer
+test-trainer: trainer
 	$(call say,Test the trainer); \
 	$(TORCH_ENV) $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(TORCH_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(TRAINER_ARGS) --all-targets --no-deps -- -D warnings; \
@@ -44,15 +56,25 @@ MODEL_DATA := target/train
 # Where the new model goes; `make model MODEL_OUT=models/$(MODEL)` replaces the one in the repository.
 MODEL_OUT ?= $(MODEL_DATA)/$(MODEL)
 MODEL_STEPS ?= 2400
+# What "reproducible" means: the same pictures and captions, and the score within 0.01.
+MODEL_TRAIN_IMAGES := 6dcea57f4182a108c99709c463ed1ecf2932c675f930b8602e7134a6b8c1b81f
+MODEL_TRAIN_CAPTIONS := 15ecfd55f5cec26312daf3b31fc0b242be0094b07e9525cfdfd0b52a25343129
+MODEL_TEST_IMAGES := 17f42636297586c0de5bd86e107c3c70fca9bfe929a83abee2fdb369a610d382
+MODEL_LEAST_SCORE := 0.90
 
 model: trainer ## Train the built-in model anew: scenes, training, evaluation, export (an hour on two cores)
 	$(TRAIN) synth $(MODEL_DATA)/data --count 60000 --seed 1 --captions 8
 	$(TRAIN) synth $(MODEL_DATA)/test --count 1000 --seed 1000001 --captions 1
+	@grep -q $(MODEL_TRAIN_IMAGES) $(MODEL_DATA)/data/manifest.json && \
+	  grep -q $(MODEL_TEST_IMAGES) $(MODEL_DATA)/test/manifest.json && \
+	  echo '$(MODEL_TRAIN_CAPTIONS)  $(MODEL_DATA)/data/captions.txt' | sha256sum --check --quiet || \
+	  { echo 'The scenes are not those of the model in the repository: their digests differ' >&2; exit 1; }
 	$(TRAIN) train --train-data $(MODEL_DATA)/data/captions.txt --val-data $(MODEL_DATA)/test/labels.txt \
 	  --out $(MODEL_DATA)/run --resume --model $(MODEL) --compact-vocabulary --token-noise 0.15 \
 	  --steps $(MODEL_STEPS) --batch-size 256 --lr 1e-3 --warmup 150 --wd 0.1 \
 	  --flip --shift 3 --brightness 0.1 --seed 1 --save-every 100
-	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval.json
+	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval.json \
+	  --at-least $(MODEL_LEAST_SCORE)
 	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval-suffix.json \
 	  --suffix ' image taken by traffic surveillance cameras'
 	$(TRAIN) export $(MODEL_DATA)/run $(MODEL_OUT) --name $(MODEL) --overwrite \

@@ -145,6 +145,9 @@ pub struct EvalArgs {
     /// Appended to every query, to measure what prompt enhancement does
     #[arg(long, default_value = "")]
     pub suffix: String,
+    /// Fail if mAP@10 of the colour + type queries is below this
+    #[arg(long, value_name = "SCORE")]
+    pub at_least: Option<f64>,
     /// Print the best pictures for these texts as well
     #[arg(long, value_name = "TEXT")]
     pub query: Vec<String>,

@@ -40,21 +40,23 @@ pub struct State {
     pub files: BTreeMap<String, String>,
 }
 
+/// A run at one step, as it is saved.
+#[derive(Clone, Copy, Debug)]
+pub struct Snapshot<'a> {
+    pub config: &'a Config,
+    pub params: &'a Params,
+    pub optimizer: &'a AdamW,
+    pub step: u64,
+    pub settings: &'a BTreeMap<String, String>,
+}
+
 /// Writes `RUN/checkpoints/step_N`, then removes all but the last `keep`.
-pub fn save(
-    run: &Path,
-    config: &Config,
-    params: &Params,
-    optimizer: &AdamW,
-    step: u64,
-    settings: &BTreeMap<String, String>,
-    keep: usize,
-) -> Result<PathBuf> {
+pub fn save(run: &Path, snapshot: Snapshot<'_>, keep: usize) -> Result<PathBuf> {
     let folder = run.join("checkpoints");
+    let step = snapshot.step;
     let name = format!("step_{step:08}");
     let (target, temporary) = (folder.join(&name), folder.join(format!(".{name}.part")));
-    let written = write(&temporary, config, params, optimizer, step, settings);
-    if let Err(error) = written {
+    if let Err(error) = write(&temporary, snapshot) {
         // Frees what was taken; the older checkpoints stay.
         fs::remove_dir_all(&temporary).ok();
         return Err(error.context(format!("the checkpoint of step {step} could not be written")));
@@ -72,26 +74,20 @@ pub fn save(
     Ok(target)
 }
 
-fn write(
-    folder: &Path,
-    config: &Config,
-    params: &Params,
-    optimizer: &AdamW,
-    step: u64,
-    settings: &BTreeMap<String, String>,
-) -> Result<()> {
+fn write(folder: &Path, snapshot: Snapshot<'_>) -> Result<()> {
     if folder.exists() {
         fs::remove_dir_all(folder)?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    params.save(&folder.join(MODEL_FILE))?;
-    optimizer.save(&folder.join(OPTIMIZER_FILE))?;
-    fs::write(folder.join(CONFIG_FILE), serde_json::to_string_pretty(config)? + "\n")?;
+    snapshot.params.save(&folder.join(MODEL_FILE))?;
+    snapshot.optimizer.save(&folder.join(OPTIMIZER_FILE))?;
+    let config = serde_json::to_string_pretty(snapshot.config)? + "\n";
+    fs::write(folder.join(CONFIG_FILE), config)?;
     let mut files = BTreeMap::new();
     for name in [MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE] {
         files.insert(name.to_owned(), digest(&folder.join(name))?);
     }
-    let state = State { step, settings: settings.clone(), files };
+    let state = State { step: snapshot.step, settings: snapshot.settings.clone(), files };
     fs::write(folder.join(STATE_FILE), serde_json::to_string_pretty(&state)? + "\n")?;
     for name in [MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE, STATE_FILE] {
         File::open(folder.join(name))?.sync_all()?;

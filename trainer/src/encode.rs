@@ -2,10 +2,30 @@
 //!
 //! Shared by training and evaluation: both hand over host data and want one tensor back.
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::images::Pictures;
 use crate::model::Clip;
+
+/// Pictures or texts that a thread encodes at a time.
+const PIECE: usize = 64;
+
+/// A model or lists of parameters that several threads read at a time.
+pub(crate) struct ReadOnly<T>(pub T);
+
+// SAFETY: nothing writes to the parameters while pieces are encoded or differentiated (the
+// optimiser runs afterwards, and needs `&mut Params`); libtorch counts references atomically,
+// lets any number of threads read a tensor, and each piece has a graph of its own.
+unsafe impl Sync for ReadOnly<&Clip> {}
+// SAFETY: as above.
+unsafe impl Sync for ReadOnly<[Vec<Tensor>; 2]> {}
+
+impl<T> ReadOnly<T> {
+    pub fn get(&self) -> &T {
+        &self.0
+    }
+}
 
 /// Texts as a rectangle cut to the longest of them: rows [N, L] and ends [N].
 pub fn rectangle(texts: &[Vec<i64>], device: Device) -> (Tensor, Tensor) {
@@ -24,16 +44,15 @@ pub fn texts(model: &Clip, texts: &[Vec<i64>], device: Device) -> Tensor {
     let mut order: Vec<usize> = (0..texts.len()).collect();
     order.sort_by_key(|&index| texts[index].len());
     let sorted: Vec<Vec<i64>> = order.iter().map(|&index| texts[index].clone()).collect();
-    let encoded = no_grad(|| {
-        let parts: Vec<Tensor> = sorted
-            .chunks(64)
-            .map(|part| {
-                let (rows, ends) = rectangle(part, device);
-                model.encode_rows(&rows, &ends).to_device(Device::Cpu)
-            })
-            .collect();
-        Tensor::cat(&parts, 0)
-    });
+    let shared = ReadOnly(model);
+    let parts: Vec<Tensor> = sorted
+        .par_chunks(PIECE)
+        .map(|part| {
+            let (rows, ends) = rectangle(part, device);
+            no_grad(|| shared.get().encode_rows(&rows, &ends).to_device(Device::Cpu))
+        })
+        .collect();
+    let encoded = Tensor::cat(&parts, 0);
     let mut back = vec![0i64; order.len()];
     for (place, &index) in order.iter().enumerate() {
         back[index] = place as i64;
@@ -50,15 +69,14 @@ pub fn picture_tensor(bytes: &[u8], size: usize, device: Device) -> Tensor {
 
 /// Unit-length embeddings of all pictures, [N, D] on the CPU, without gradients.
 pub fn pictures(model: &Clip, pictures: &Pictures, device: Device) -> Tensor {
-    no_grad(|| {
-        let parts: Vec<Tensor> = pictures
-            .bytes
-            .chunks(pictures.stride() * 64)
-            .map(|part| {
-                let tensor = picture_tensor(part, pictures.size, device);
-                model.encode_bytes(&tensor).to_device(Device::Cpu)
-            })
-            .collect();
-        Tensor::cat(&parts, 0)
-    })
+    let shared = ReadOnly(model);
+    let parts: Vec<Tensor> = pictures
+        .bytes
+        .par_chunks(pictures.stride() * PIECE)
+        .map(|part| {
+            let tensor = picture_tensor(part, pictures.size, device);
+            no_grad(|| shared.get().encode_bytes(&tensor).to_device(Device::Cpu))
+        })
+        .collect();
+    Tensor::cat(&parts, 0)
 }

@@ -70,6 +70,10 @@ pub fn run(args: &EvalArgs) -> Result<()> {
             .with_context(|| format!("cannot write {}", path.display()))?;
     }
     evaluation.show(&model, &embeddings, &args.query);
+    if let Some(least) = args.at_least {
+        let found = report.colour_type.map_at_10;
+        ensure!(found >= least, "mAP@10 of colour + type queries is {found:.4}, below {least}");
+    }
     Ok(())
 }
 

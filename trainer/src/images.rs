@@ -12,7 +12,7 @@ use pgclip_clip::preprocess::Preprocessor;
 use rayon::prelude::*;
 
 use crate::config::Config;
-use crate::train::progress_bar;
+use crate::progress::progress_bar;
 
 /// N square RGB pictures of side S.
 #[derive(Debug)]

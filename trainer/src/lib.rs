@@ -5,6 +5,7 @@
 //! optimiser, checkpoints, the training loop, evaluation, export.
 
 pub mod args;
+pub mod progress;
 pub mod torch;
 
 pub mod synth;

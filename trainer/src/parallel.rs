@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::batch::Batch;
-use crate::encode::{picture_tensor, rectangle};
+use crate::encode::{ReadOnly, picture_tensor, rectangle};
 use crate::loss::contrastive;
 use crate::model::Clip;
 use crate::params::Params;
@@ -31,20 +31,6 @@ enum Piece<'a> {
     /// [n, S, S, 3]
     Pictures(&'a [u8]),
     Captions(&'a [Vec<i64>]),
-}
-
-/// Tensors that several threads read at a time.
-struct ReadOnly<T>(T);
-
-// SAFETY: nothing writes to the parameters while a batch is being differentiated (the optimiser
-// runs afterwards, and needs `&mut Params`); libtorch counts references atomically, lets any
-// number of threads read a tensor, and each piece has a graph of its own.
-unsafe impl<T> Sync for ReadOnly<T> {}
-
-impl<T> ReadOnly<T> {
-    fn get(&self) -> &T {
-        &self.0
-    }
 }
 
 /// Loss and gradients of `batch`, whose pictures have the side `size`.

@@ -10,7 +10,6 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
 use tch::{Device, no_grad};
 
 use crate::args::TrainArgs;
@@ -22,23 +21,12 @@ use crate::model::Clip;
 use crate::optim::{AdamW, Hyper, clip_gradients};
 use crate::parallel::{self, Gradients};
 use crate::params::Params;
+use crate::progress::progress_bar;
 use crate::tokens::Noise;
 use crate::{checkpoint, eval, images, schedule, tokens, torch};
 
 /// Upper bound of the logarithm of the logit scale, as in CLIP.
 const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092; // ln 100
-
-/// A bar on a terminal, nothing elsewhere.
-pub fn progress_bar(total: u64, what: &'static str) -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix:>8} {wide_bar} {pos}/{len} {per_sec} {eta_precise} {msg}",
-    );
-    let bar = ProgressBar::new(total).with_prefix(what);
-    match style {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
-}
 
 /// Runs `pgclip-train train`.
 pub fn run(args: &TrainArgs) -> Result<()> {
@@ -214,10 +202,10 @@ impl<'a> Run<'a> {
         let Gradients { loss, tensors: mut gradients } =
             parallel::gradients(model, &self.params, batch, size, self.device).with_context(
                 || {
+                    let step = self.step + 1;
                     format!(
-                        "step {} failed (a smaller --lr or a longer --warmup may help); \
-                     the last checkpoint is kept",
-                        self.step + 1
+                        "step {step} failed (a smaller --lr or a longer --warmup may help); \
+                     the last checkpoint is kept"
                     )
                 },
             )?;
@@ -234,15 +222,14 @@ impl<'a> Run<'a> {
     }
 
     fn save(&self) -> Result<()> {
-        checkpoint::save(
-            &self.args.out,
-            &self.config,
-            &self.params,
-            &self.optimizer,
-            self.step,
-            &self.settings,
-            self.args.keep,
-        )?;
+        let snapshot = checkpoint::Snapshot {
+            config: &self.config,
+            params: &self.params,
+            optimizer: &self.optimizer,
+            step: self.step,
+            settings: &self.settings,
+        };
+        checkpoint::save(&self.args.out, snapshot, self.args.keep)?;
         Ok(())
     }
 
