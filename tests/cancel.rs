@@ -121,9 +121,12 @@ fn terminating_ends_a_waiting_session() -> Result<()> {
     for (name, statement) in statements() {
         let (ended, _) = interrupted(&cluster, statement, "SELECT pg_terminate_backend($1)")
             .with_context(|| name)?;
-        assert_eq!(ended, "57P01", "{name}");
+        // The client library may see the end of the connection before the error that tells why.
+        assert!(["57P01", "connection closed"].contains(&&*ended), "{name}: {ended}");
     }
     drop(stopped);
+    let told = cluster.log().matches("FATAL:  terminating connection").count();
+    assert!(told >= statements().len(), "{told} sessions were told why they end");
     assert!(value::<bool>(&mut client, "SELECT dims(encode_text('again')) > 0")?);
     Ok(())
 }

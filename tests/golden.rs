@@ -118,11 +118,11 @@ fn a_model_that_changed_on_disk_is_refused() -> Result<()> {
     let (cluster, mut client) = start(&Cluster::builder("changed"))?;
     register(&cluster, &mut client, "crop")?;
     assert!(value::<bool>(&mut client, "SELECT dims(encode_text('a bus', 'crop')) > 0")?);
-    let image = cluster.data().join("model-crop/image.onnx");
-    let mut bytes = fs::read(&image)?;
+    let text = cluster.data().join("model-crop/text.onnx");
+    let mut bytes = fs::read(&text)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
-    fs::write(&image, bytes)?;
+    fs::write(&text, bytes)?;
     cluster.restart()?;
     let mut client = cluster.connect()?;
     let error =
