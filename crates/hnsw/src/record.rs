@@ -302,6 +302,11 @@ impl<'a> ElementMut<'a> {
         self.bytes[FLAGS] |= DEAD;
     }
 
+    /// Takes the mark back.
+    pub(crate) fn revive(&mut self) {
+        self.bytes[FLAGS] &= !DEAD;
+    }
+
     /// Marks it free.
     pub fn set_free(&mut self) {
         self.bytes[FLAGS] |= DEAD | FREE;

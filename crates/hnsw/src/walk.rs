@@ -135,7 +135,7 @@ pub(crate) fn distance_of<S: Store>(
 }
 
 /// The exact distance of an element and the tuple of its upper layers.
-fn visit<S: Store>(
+pub(crate) fn visit<S: Store>(
     store: &S,
     space: &Space,
     query: &Query,

@@ -1,0 +1,312 @@
+//! Inserting a row: find the neighbours, write the element, link back to it.
+//!
+//! The element is complete before anything points to it, and each back-link is a step of its own,
+//! so an insert that is cut off leaves an element that is poorly linked, never a graph that is
+//! damaged. For a back-link the neighbour is copied, its new edges are chosen with nothing held, and
+//! the copy goes back only where the change counter says that nobody was quicker.
+//!
+//! A vacuum must not free what this insert has seen alive: the host lets a vacuum that has marked
+//! elements dead wait, before it repairs, for the inserts that run (or takes any interlock to that
+//! effect).
+
+use half::f16;
+use pgclip_simd::halves;
+
+use crate::edges::End;
+use crate::error::{Corrupt, Error};
+use crate::id::{Id, Tid};
+use crate::layer::{link_upper, search_layer};
+use crate::layout::Placement;
+use crate::link::link;
+use crate::record::{
+    Element, ElementMut, Values, edges_tuple_mut, new_edges_tuple, new_upper, set_layer,
+};
+use crate::rows::add_row;
+use crate::select::select;
+use crate::space::{Query, Space};
+use crate::store::{Entry, StoreMut};
+use crate::walk::{Stand, Walk, descend, enter};
+
+/// A row to insert.
+#[derive(Debug, Clone, Copy)]
+pub struct NewRow<'a> {
+    /// Its vector.
+    pub vector: &'a [f16],
+    /// Its place in the table.
+    pub tid: Tid,
+    /// Its filter values.
+    pub values: Values<'a>,
+}
+
+/// How a row is inserted.
+#[derive(Debug, Clone, Copy)]
+pub struct InsertOptions {
+    /// Candidates looked at for the neighbours.
+    pub ef_construction: usize,
+    /// The level, drawn with [`level`](crate::level()).
+    pub level: u8,
+}
+
+/// What became of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inserted {
+    /// It is a new element.
+    New(Id),
+    /// It joined the element of an equal vector.
+    Joined(Id),
+    /// Its vector cannot be indexed: zero, under cosine.
+    Skipped,
+}
+
+/// An element near the new one.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    pub id: Id,
+    pub inner: f32,
+    pub vector: Vec<f16>,
+    pub norm2: f32,
+    pub dead: bool,
+}
+
+/// Inserts a row.
+pub fn insert<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    row: NewRow<'_>,
+    options: InsertOptions,
+) -> Result<Inserted, Error<S::Error>> {
+    if !space.is_indexable(row.vector) {
+        return Ok(Inserted::Skipped);
+    }
+    let query = space.plain_query(row.vector);
+    let level = options.level.min(space.layout().max_level());
+    loop {
+        let Some((entry, stand)) = enter(store, space, &query)? else {
+            let id = write(store, space, row, &query, &[], None)?;
+            write_upper(store, space, id, level, &[])?;
+            if store.set_entry(None, Some(Entry { id, level })).map_err(Error::Store)? {
+                return Ok(Inserted::New(id));
+            }
+            // Another was first, and nothing points to this one.
+            discard(store, space, id)?;
+            continue;
+        };
+        return insert_at(
+            store,
+            space,
+            row,
+            &query,
+            level,
+            options.ef_construction,
+            (entry, stand),
+        );
+    }
+}
+
+fn insert_at<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    row: NewRow<'_>,
+    query: &Query,
+    level: u8,
+    ef: usize,
+    (entry, stand): (Entry, Stand),
+) -> Result<Inserted, Error<S::Error>> {
+    let layout = space.layout();
+    let mut walk = Walk::new();
+    let top = level.min(entry.level);
+    let here = descend(store, space, query, (entry, stand), top, &mut walk.visited)?;
+    let mut stands = vec![here];
+    let mut uppers: Vec<Vec<Id>> = vec![Vec::new(); usize::from(level)];
+    for layer in (1..=top).rev() {
+        stands = search_layer(store, space, query, stands, layer, ef)?;
+        uppers[usize::from(layer) - 1] = choose_upper(store, space, query, &stands)?;
+    }
+    let nearest = stands[0];
+    let found = gather(store, space, query, nearest, ef, &mut walk)?;
+    let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+    for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
+        if add_row(store, space, equal.id, row.tid, row.values)? {
+            return Ok(Inserted::Joined(equal.id));
+        }
+    }
+    let alive: Vec<(&Found, f32)> =
+        found.iter().filter(|found| !found.dead).map(|found| (found, found.inner)).collect();
+    let mut chosen = Vec::new();
+    let between =
+        |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
+    select(&alive, layout.edges(), between, &mut chosen);
+    let ends: Vec<(Id, Query)> =
+        chosen.iter().map(|(found, _)| (found.id, space.plain_query(&found.vector))).collect();
+    let id = write(store, space, row, query, &ends, Some(nearest.id))?;
+    write_upper(store, space, id, level, &uppers)?;
+    for (neighbour, _) in ends.iter().rev() {
+        link(store, space, *neighbour, (id, query))?;
+        store.interrupt().map_err(Error::Store)?;
+    }
+    for (layer, ids) in (1..).zip(&uppers) {
+        for neighbour in ids {
+            link_upper(store, space, *neighbour, layer, id)?;
+        }
+    }
+    raise_entry(store, Entry { id, level })?;
+    Ok(Inserted::New(id))
+}
+
+/// Expands the `ef` elements nearest to a vector, and returns them, nearest first.
+fn gather<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    query: &Query,
+    from: Stand,
+    ef: usize,
+    walk: &mut Walk,
+) -> Result<Vec<Found>, Error<S::Error>> {
+    let mut found: Vec<Found> = Vec::with_capacity(ef);
+    walk.start(from.id, from.distance, usize::MAX);
+    while found.len() < ef {
+        let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
+        walk.expand(store, space, query, next.id, |element, distance| {
+            let mut aside = Vec::new();
+            found.push(Found {
+                id: next.id,
+                inner: distance.inner,
+                vector: halves(element.vector(), &mut aside).to_vec(),
+                norm2: element.norm2(),
+                dead: element.is_dead(),
+            });
+        })?;
+        if let Some(next) = walk.pool.peek() {
+            store.prefetch(next);
+        }
+    }
+    found.sort_by(|a, b| a.inner.total_cmp(&b.inner));
+    Ok(found)
+}
+
+/// Chooses the neighbours on an upper layer.
+fn choose_upper<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    query: &Query,
+    stands: &[Stand],
+) -> Result<Vec<Id>, Error<S::Error>> {
+    let mut candidates = Vec::new();
+    for stand in stands {
+        if let Some(other) = load(store, space, stand.id)?
+            && !other.dead
+        {
+            let inner =
+                space.distance(query.vector(), query.norm2, &other.vector, other.norm2).inner;
+            candidates.push((other, inner));
+        }
+    }
+    let candidates: Vec<(&Found, f32)> = candidates.iter().map(|(found, d)| (found, *d)).collect();
+    let mut chosen = Vec::new();
+    let between =
+        |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
+    select(&candidates, space.layout().m, between, &mut chosen);
+    Ok(chosen.iter().map(|(found, _)| found.id).collect())
+}
+
+/// Reads an element; none where it is gone.
+pub(crate) fn load<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+) -> Result<Option<Found>, Error<S::Error>> {
+    let read = store.read(id, |bytes| {
+        let element = Element::new(space.layout(), bytes)?;
+        let mut aside = Vec::new();
+        let vector = halves(element.vector(), &mut aside).to_vec();
+        let (norm2, dead) = (element.norm2(), element.is_dead());
+        Ok(Found { id, inner: 0.0, vector, norm2, dead })
+    });
+    let found = read.map_err(Error::Store)?.transpose();
+    found.map_err(|corrupt: Corrupt| corrupt.at(id))
+}
+
+/// Writes the element, with its edges, still on the base layer alone.
+fn write<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    row: NewRow<'_>,
+    query: &Query,
+    ends: &[(Id, Query)],
+    near: Option<Id>,
+) -> Result<Id, Error<S::Error>> {
+    let layout = space.layout();
+    let own = End::of(space, query);
+    let mut apart = None;
+    if layout.placement == Placement::Split {
+        let mut bytes = new_edges_tuple(layout);
+        let mut edges = edges_tuple_mut(layout, &mut bytes).expect("just made");
+        for (slot, (id, end)) in ends.iter().enumerate() {
+            edges.set(slot, *id, own, End::of(space, end));
+        }
+        apart = Some(store.append(&bytes, near).map_err(Error::Store)?);
+    }
+    let mut bytes = vec![0; layout.element_bytes()];
+    let mut element = ElementMut::init(layout, &mut bytes, 0);
+    element.set_vector(row.vector, query.norm2, query.along_text);
+    element.set_row(Some((row.tid, row.values)));
+    if let Some(mut edges) = element.edges() {
+        for (slot, (id, end)) in ends.iter().enumerate() {
+            edges.set(slot, *id, own, End::of(space, end));
+        }
+    } else if let Some(apart) = apart {
+        element.set_edges_id(apart);
+    }
+    store.append(&bytes, near).map_err(Error::Store)
+}
+
+/// Writes the element's upper layers and points it to them.
+fn write_upper<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    level: u8,
+    layers: &[Vec<Id>],
+) -> Result<(), Error<S::Error>> {
+    if level == 0 {
+        return Ok(());
+    }
+    let layout = space.layout();
+    let mut bytes = new_upper(layout, level);
+    for (layer, ids) in (1..=level).zip(layers) {
+        set_layer(layout, &mut bytes, layer, ids).expect("just made");
+    }
+    let upper = store.append(&bytes, Some(id)).map_err(Error::Store)?;
+    let updated = store.update(id, |bytes| {
+        let mut element = ElementMut::new(layout, bytes).ok()?;
+        element.set_upper(level, Some(upper));
+        element.touch();
+        Some(())
+    });
+    updated.map_err(Error::Store)?.ok_or_else(|| Corrupt("a new element is gone").at(id))
+}
+
+/// Takes an element back that nothing points to.
+fn discard<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S::Error>> {
+    let parts = store.read(id, |bytes| {
+        Element::new(space.layout(), bytes).map(|element| (element.edges_id(), element.upper()))
+    });
+    let parts = parts.map_err(Error::Store)?.transpose().map_err(|corrupt| corrupt.at(id))?;
+    let (edges, upper) = parts.unwrap_or((None, None));
+    for id in [edges, upper, Some(id)].into_iter().flatten() {
+        store.free(id).map_err(Error::Store)?;
+    }
+    Ok(())
+}
+
+/// Makes an element the entry point where it is in a higher layer than the present one.
+fn raise_entry<S: StoreMut>(store: &S, new: Entry) -> Result<(), Error<S::Error>> {
+    loop {
+        let entry = store.entry().map_err(Error::Store)?;
+        if entry.is_some_and(|entry| entry.level >= new.level)
+            || store.set_entry(entry, Some(new)).map_err(Error::Store)?
+        {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Changing the edges of an element: copied under a share lock, chosen with nothing held, written
+//! back where the change counter says that nobody was quicker. Its own file because back-links of
+//! inserts and repairs of vacuum go the same way.
+
+use pgclip_simd::halves;
+
+use crate::edges::{Edges, EdgesMut, End, Origin, Scratch};
+use crate::error::{Corrupt, Error};
+use crate::id::Id;
+use crate::layout::Placement;
+use crate::record::{Element, ElementMut, change, edges_tuple, edges_tuple_mut};
+use crate::select::replace;
+use crate::space::{Query, Space};
+use crate::store::StoreMut;
+use crate::walk::distance_of;
+
+/// How often a change is tried where others change the element at the same time; then a back-link
+/// is left out, as if the neighbour had not chosen it.
+pub(crate) const TRIES: usize = 32;
+
+/// A copy of an element and its edges, to be changed with nothing held.
+pub(crate) struct Copy {
+    /// The element's record.
+    pub element: Vec<u8>,
+    /// The edges' tuple, where it is apart.
+    pub apart: Option<(Id, Vec<u8>)>,
+}
+
+impl Copy {
+    /// Copies; none where the element is gone.
+    pub fn of<S: StoreMut>(
+        store: &S,
+        space: &Space,
+        id: Id,
+    ) -> Result<Option<Self>, Error<S::Error>> {
+        let layout = space.layout();
+        let read = store.read(id, |bytes| {
+            let element = Element::new(layout, bytes)?;
+            Ok((!element.is_free()).then(|| (bytes.to_vec(), element.edges_id())))
+        });
+        let read = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
+        let Some(Some((element, edges))) = read else { return Ok(None) };
+        if layout.placement != Placement::Split {
+            return Ok(Some(Self { element, apart: None }));
+        }
+        let Some(edges) = edges else { return Ok(None) };
+        let read = store.read(edges, |bytes| edges_tuple(layout, bytes).map(|_| bytes.to_vec()));
+        let read = read.map_err(Error::Store)?.transpose().map_err(|e| e.at(edges))?;
+        Ok(read.map(|bytes| Self { element, apart: Some((edges, bytes)) }))
+    }
+
+    /// The element.
+    pub fn element<'a>(&'a self, space: &'a Space) -> Element<'a> {
+        Element::new(space.layout(), &self.element).expect("checked when it was copied")
+    }
+
+    /// Its edges.
+    pub fn edges<'a>(&'a self, space: &'a Space) -> Edges<'a> {
+        match &self.apart {
+            Some((_, bytes)) => edges_tuple(space.layout(), bytes).expect("checked"),
+            None => self.element(space).edges().expect("edges are in the record"),
+        }
+    }
+
+    /// Changes the edges by `edit`, and writes them back where nobody else has changed them since.
+    /// False where somebody has.
+    pub fn commit<S: StoreMut>(
+        mut self,
+        store: &S,
+        space: &Space,
+        id: Id,
+        edit: impl FnOnce(&mut EdgesMut<'_>),
+    ) -> Result<bool, Error<S::Error>> {
+        let layout = space.layout();
+        let (at, copy) = match &mut self.apart {
+            Some((at, bytes)) => (*at, bytes),
+            None => (id, &mut self.element),
+        };
+        let before = change(copy);
+        if layout.placement == Placement::Split {
+            let mut edges = edges_tuple_mut(layout, copy).expect("checked when it was copied");
+            edit(&mut edges);
+            edges.touch();
+        } else {
+            let mut element = ElementMut::new(layout, copy).expect("checked when it was copied");
+            let mut edges = element.edges().expect("edges are in the record");
+            edit(&mut edges);
+            edges.touch();
+        }
+        let written = store.update(at, |bytes| {
+            let same = bytes.len() == copy.len() && change(bytes) == before;
+            same.then(|| bytes.copy_from_slice(copy))
+        });
+        Ok(written.map_err(Error::Store)?.is_some())
+    }
+
+    /// Distances to all neighbours, slot by slot: of the element itself, and of another.
+    pub fn distances<S: StoreMut>(
+        &self,
+        store: &S,
+        space: &Space,
+        own: &Query,
+        other: &Query,
+    ) -> Result<[Vec<f32>; 2], Error<S::Error>> {
+        let mut out = [Vec::new(), Vec::new()];
+        let edges = self.edges(space);
+        for (query, out) in [own, other].into_iter().zip(&mut out) {
+            if space.layout().has_codes() {
+                let origin = self.origin(space, query);
+                edges.estimate(query, origin, &mut Scratch::default(), out);
+            } else {
+                for id in edges.ids() {
+                    let distance = distance_of(store, space, query, id)?;
+                    out.push(distance.map_or(f32::INFINITY, |distance| distance.inner));
+                }
+            }
+        }
+        Ok(out)
+    }
+
+    /// The element's side of estimates for a query.
+    pub fn origin(&self, space: &Space, query: &Query) -> Origin {
+        let element = self.element(space);
+        let mut aside = Vec::new();
+        let vector = halves(element.vector(), &mut aside);
+        let inner = space.distance(query.vector(), query.norm2, vector, element.norm2()).inner;
+        Origin { inner, norm2: element.norm2(), text: element.text() }
+    }
+
+    /// The element's vector, made ready.
+    pub fn query(&self, space: &Space) -> Query {
+        let mut aside = Vec::new();
+        space.plain_query(halves(self.element(space).vector(), &mut aside))
+    }
+}
+
+/// Adds `new` to the edges of an element, if it is worth a place there.
+pub(crate) fn link<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    element: Id,
+    (new, query): (Id, &Query),
+) -> Result<bool, Error<S::Error>> {
+    if element == new {
+        return Ok(false);
+    }
+    for _ in 0..TRIES {
+        let Some(copy) = Copy::of(store, space, element)? else { return Ok(false) };
+        let count = copy.edges(space).count();
+        if copy.element(space).is_dead() || copy.edges(space).ids().any(|id| id == new) {
+            return Ok(false);
+        }
+        let own = copy.query(space);
+        let slot = if count < space.layout().edges() {
+            Some(count)
+        } else {
+            let distance = copy.origin(space, query).inner;
+            let [to_element, to_new] = copy.distances(store, space, &own, query)?;
+            replace(distance, &to_element, &to_new)
+        };
+        let Some(slot) = slot else { return Ok(false) };
+        let ends = (End::of(space, &own), End::of(space, query));
+        let written =
+            copy.commit(store, space, element, |edges| edges.set(slot, new, ends.0, ends.1))?;
+        if written {
+            return Ok(true);
+        }
+        store.interrupt().map_err(Error::Store)?;
+    }
+    Ok(false)
+}
