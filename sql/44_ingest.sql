@@ -6,6 +6,10 @@ CREATE FUNCTION clip_ingest() RETURNS trigger
     AS 'MODULE_PATHNAME', 'clip_ingest' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clip_ingest() IS 'trigger of attached tables, made by clip_attach';
 
+CREATE FUNCTION clip_outdate() RETURNS trigger
+    AS 'MODULE_PATHNAME', 'clip_outdate' LANGUAGE c VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION clip_outdate() IS 'trigger of attached tables, made by clip_attach';
+
 CREATE FUNCTION clip_flush() RETURNS trigger
     AS 'MODULE_PATHNAME', 'clip_flush' LANGUAGE c VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION clip_flush() IS 'encodes what is left at the end of a statement';

@@ -1,11 +1,13 @@
 //! `clip_attach` and `clip_detach`: what a table must be like, and the trigger that binds its
 //! columns to a model. Both run with the caller's rights, who must own the table.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
 
-use super::binding::Binding;
+use super::binding::{self, Binding};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models;
@@ -60,12 +62,16 @@ fn clip_attach(
         .into());
     }
     refuse_attached(&extension, &relation, embedding)?;
-    let trigger = trigger_name(embedding);
+    let [outdate, ingest] = ["pgclip_before_", "pgclip_"].map(|p| trigger_name(p, embedding));
     let (image, embedding) = (quoted(image), quoted(embedding));
+    let schema = extension.schema_name();
     run(&format!(
-        "CREATE TRIGGER {trigger} AFTER INSERT OR UPDATE OF {image}, {embedding} ON {name} \
-         FOR EACH ROW EXECUTE FUNCTION {}.clip_ingest({}, {})",
-        extension.schema_name(),
+        "CREATE TRIGGER {outdate} BEFORE UPDATE OF {image} ON {name} \
+         FOR EACH ROW EXECUTE FUNCTION {schema}.clip_outdate()"
+    ))?;
+    run(&format!(
+        "CREATE TRIGGER {ingest} AFTER INSERT OR UPDATE OF {image}, {embedding} ON {name} \
+         FOR EACH ROW EXECUTE FUNCTION {schema}.clip_ingest({}, {})",
         pgrx::spi::quote_literal(&model.name),
         pgrx::spi::quote_literal(model.digest()),
     ))?;
@@ -109,7 +115,17 @@ fn clip_detach(
         .hint("Call clip_detach for that table.")
         .into());
     }
-    run(&format!("DROP TRIGGER {} ON {name}", quoted(&binding.trigger_name)))?;
+    // One such trigger was made for each column that follows the image; they are all alike.
+    // SAFETY: the relation is open and locked.
+    let outdate = unsafe {
+        let function = binding::function(&extension, c"clip_outdate");
+        binding::triggers(relation.as_ptr(), function)
+            .find(|trigger| trigger.tgnattr == 1 && *trigger.tgattr == binding.image)
+            .map(|trigger| CStr::from_ptr(trigger.tgname).to_string_lossy().into_owned())
+    };
+    for trigger in outdate.iter().chain([&binding.trigger_name]) {
+        run(&format!("DROP TRIGGER {} ON {name}", quoted(trigger)))?;
+    }
     Ok(())
 }
 
@@ -222,9 +238,9 @@ fn refuse_attached(
     }
 }
 
-/// `pgclip_` and the column's name, cut to the length of an identifier.
-fn trigger_name(embedding: &str) -> String {
-    let mut name = format!("pgclip_{embedding}");
+/// A prefix and the column's name, cut to the length of an identifier.
+fn trigger_name(prefix: &str, embedding: &str) -> String {
+    let mut name = format!("{prefix}{embedding}");
     while name.len() >= pg_sys::NAMEDATALEN as usize {
         name.pop();
     }

@@ -1,7 +1,7 @@
-//! Which model an embedding column belongs to. The binding of an attached column *is* its trigger:
-//! the trigger's columns are the image and the embedding (`UPDATE OF image, embedding`), its
-//! arguments the model's name and digest. So it follows renames, is cloned to partitions, goes
-//! with the table, and is part of every dump, with nothing to keep in step.
+//! Which model an embedding column belongs to. The binding of an attached column *is* its trigger
+//! `clip_ingest`: the trigger's columns are the image and the embedding (`UPDATE OF image,
+//! embedding`), its arguments the model's name and digest. So it follows renames, is cloned to
+//! partitions, goes with the table, and is part of every dump, with nothing to keep in step.
 
 use std::ffi::CStr;
 
@@ -59,17 +59,9 @@ impl Binding {
 
     /// All attachments of a relation.
     pub fn all(extension: &Extension, relation: &PgRelation) -> Result<Vec<Self>, Failure> {
-        let function = ingest_function(extension);
         // SAFETY: the relation is open, so its trigger descriptions stay in place.
         unsafe {
-            let triggers = (*relation.as_ptr()).trigdesc;
-            if triggers.is_null() {
-                return Ok(Vec::new());
-            }
-            let count = usize::try_from((*triggers).numtriggers).unwrap_or_default();
-            std::slice::from_raw_parts((*triggers).triggers, count)
-                .iter()
-                .filter(|trigger| trigger.tgfoid == function)
+            triggers(relation.as_ptr(), function(extension, c"clip_ingest"))
                 .map(|trigger| Self::of_trigger(trigger))
                 .collect()
         }
@@ -90,14 +82,35 @@ impl Binding {
     }
 }
 
-/// OID of the trigger function.
-fn ingest_function(extension: &Extension) -> pg_sys::Oid {
+/// The triggers of a relation that call a function.
+///
+/// # Safety
+/// The relation must stay open as long as the result is in use.
+pub unsafe fn triggers<'a>(
+    relation: pg_sys::Relation,
+    function: pg_sys::Oid,
+) -> impl Iterator<Item = &'a pg_sys::Trigger> {
+    // SAFETY: the caller's promise; the count stands beside the array.
+    let all: &[pg_sys::Trigger] = unsafe {
+        match (*relation).trigdesc {
+            none if none.is_null() => &[],
+            some => {
+                let count = usize::try_from((*some).numtriggers).unwrap_or_default();
+                std::slice::from_raw_parts((*some).triggers, count)
+            }
+        }
+    };
+    all.iter().filter(move |trigger| trigger.tgfoid == function)
+}
+
+/// OID of one of the extension's trigger functions.
+pub fn function(extension: &Extension, name: &CStr) -> pg_sys::Oid {
     // SAFETY: catalog lookups; the vector of no argument types lives in the current context.
     unsafe {
         pg_sys::GetSysCacheOid(
             pg_sys::SysCacheIdentifier::PROCNAMEARGSNSP as i32,
             pg_sys::Anum_pg_proc_oid as i16,
-            c"clip_ingest".as_ptr().into(),
+            name.as_ptr().into(),
             pg_sys::buildoidvector(std::ptr::null(), 0).into(),
             extension.schema.into(),
             pg_sys::Datum::null(),

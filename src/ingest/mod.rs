@@ -1,7 +1,7 @@
 //! Ingest: what makes a column of embeddings follow a column of images.
 //!
-//! `clip_attach` ([`attach`]) puts a row trigger on a table ([`binding`] reads it back). The
-//! trigger ([`trigger`]) hands rows to a [`queue`] of the backend, which encodes them in batches,
+//! `clip_attach` ([`attach`]) puts row triggers on a table ([`binding`] reads them back). They
+//! ([`trigger`]) hand rows to a [`queue`] of the backend, which encodes them in batches,
 //! several under way at once, and [`write`]s the embeddings by ctid before the statement ends.
 
 pub mod attach;

@@ -1,11 +1,13 @@
-//! The two trigger functions: `clip_ingest`, once for each row that was written, decides whether
-//! its image is to be encoded; `clip_flush`, once at a statement's end, has the rest encoded.
+//! The three trigger functions: `clip_outdate`, before a row gets another image, takes the old
+//! embedding away; `clip_ingest`, once for each row that was written, decides whether its image is
+//! to be encoded; `clip_flush`, once at a statement's end, has the rest encoded.
 
 use std::ffi::c_void;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{pg_guard, pg_sys};
 
+use super::binding::{self, Binding};
 use super::queue;
 use super::write::Row;
 use crate::encode::failure::Failure;
@@ -79,7 +81,7 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
     let extension = Extension::of_call(fcinfo);
     // SAFETY: a trigger's call has a live relation, trigger and rows of that relation.
     unsafe {
-        let binding = super::binding::Binding::of_trigger(data.tg_trigger)?;
+        let binding = Binding::of_trigger(data.tg_trigger)?;
         let columns = (*data.tg_relation).rd_att;
         let new = if update { data.tg_newtuple } else { data.tg_trigtuple };
         let image = Raw::of(new, binding.image, columns);
@@ -111,6 +113,57 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
                 queued
             }
         }
+    }
+}
+
+/// `clip_outdate`: BEFORE UPDATE OF image FOR EACH ROW. With another image the embedding becomes
+/// NULL, unless the statement wrote it too. What `clip_ingest` sees of an update that moves a row
+/// to another partition is an INSERT: it could not know that the embedding is another image's.
+fn outdate(
+    fcinfo: pg_sys::FunctionCallInfo,
+    data: &pg_sys::TriggerData,
+) -> Result<pg_sys::HeapTuple, Failure> {
+    let timing = pg_sys::TRIGGER_EVENT_TIMINGMASK | pg_sys::TRIGGER_EVENT_ROW;
+    let wanted = pg_sys::TRIGGER_EVENT_BEFORE | pg_sys::TRIGGER_EVENT_ROW;
+    let event = data.tg_event & pg_sys::TRIGGER_EVENT_OPMASK;
+    if data.tg_event & timing != wanted || event != pg_sys::TRIGGER_EVENT_UPDATE {
+        return Err(misplaced("clip_outdate"));
+    }
+    // SAFETY: a trigger's call has a live relation, trigger and rows of that relation.
+    unsafe {
+        let trigger = &*data.tg_trigger;
+        if trigger.tgnattr != 1 {
+            return Err(misplaced("clip_outdate"));
+        }
+        let (image, columns) = (*trigger.tgattr, (*data.tg_relation).rd_att);
+        let (old, mut new) = (data.tg_trigtuple, data.tg_newtuple);
+        let same =
+            |column| Raw::of(old, column, columns).bytes() == Raw::of(new, column, columns).bytes();
+        if same(image) {
+            return Ok(new);
+        }
+        let function = binding::function(&Extension::of_call(fcinfo), c"clip_ingest");
+        let mut outdated = Vec::new();
+        for trigger in binding::triggers(data.tg_relation, function) {
+            let bound = Binding::of_trigger(trigger)?;
+            if bound.image == image && same(bound.embedding) {
+                outdated.push(i32::from(bound.embedding));
+            }
+        }
+        if !outdated.is_empty() {
+            let nulls = vec![true; outdated.len()];
+            let values = vec![pg_sys::Datum::null(); outdated.len()];
+            let count = outdated.len() as i32;
+            new = pg_sys::heap_modify_tuple_by_cols(
+                new,
+                columns,
+                count,
+                outdated.as_mut_ptr(),
+                values.as_ptr(),
+                nulls.as_ptr(),
+            );
+        }
+        Ok(new)
     }
 }
 
@@ -154,6 +207,11 @@ extern "C" fn pg_finfo_clip_ingest() -> &'static pg_sys::Pg_finfo_record {
 }
 
 #[unsafe(no_mangle)]
+extern "C" fn pg_finfo_clip_outdate() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+#[unsafe(no_mangle)]
 extern "C" fn pg_finfo_clip_flush() -> &'static pg_sys::Pg_finfo_record {
     &V1
 }
@@ -168,6 +226,18 @@ pub unsafe extern "C-unwind" fn clip_ingest(fcinfo: pg_sys::FunctionCallInfo) ->
         .and_then(|data| ingest(fcinfo, data))
         .unwrap_or_else(|failure| failure.raise());
     pg_sys::Datum::null()
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn clip_outdate(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { trigger_data(fcinfo, "clip_outdate") }
+        .and_then(|data| outdate(fcinfo, data))
+        .unwrap_or_else(|failure| failure.raise())
+        .into()
 }
 
 /// # Safety

@@ -64,6 +64,10 @@ ALTER TABLE parted ATTACH PARTITION parted_2 FOR VALUES IN (2);
 INSERT INTO parted VALUES (1, decode(:'one', 'base64')), (2, decode(:'one', 'base64'));
 INSERT INTO parted_2 (id, image) VALUES (2, decode(:'one', 'base64'));
 UPDATE parted SET id = 2 WHERE id = 1;
+-- An update that moves rows and changes their images.
+\set two `base64 -w0 "$ROOT/crates/clip/tests/golden/images/s2_200x100.png"`
+INSERT INTO parted VALUES (1, decode(:'one', 'base64'));
+UPDATE parted SET id = 2, image = decode(:'two', 'base64') WHERE id = 1 RETURNING id, embedding;
 SELECT tableoid::regclass, embedding <=> encode_image(image) < 1e-3 AS fits FROM parted;
 SELECT relation FROM clip_columns ORDER BY 1;
 SELECT clip_detach('parted');
@@ -72,6 +76,9 @@ SELECT clip_detach('parted_2');
 -- The triggers' functions are for triggers that clip_attach makes.
 SELECT clip_ingest();
 CREATE TRIGGER wrong BEFORE INSERT ON photos FOR EACH ROW EXECUTE FUNCTION clip_ingest();
+INSERT INTO photos VALUES (1);
+DROP TRIGGER wrong ON photos;
+CREATE TRIGGER wrong BEFORE INSERT ON photos FOR EACH ROW EXECUTE FUNCTION clip_outdate();
 INSERT INTO photos VALUES (1);
 DROP TRIGGER wrong ON photos;
 CREATE TRIGGER wrong AFTER INSERT ON photos FOR EACH ROW EXECUTE FUNCTION clip_ingest('a', 'b');

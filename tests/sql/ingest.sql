@@ -9,13 +9,14 @@ CREATE TABLE photos (id int PRIMARY KEY, note text, image bytea, embedding embed
 CREATE VIEW checked AS
     SELECT id, note, CASE WHEN embedding IS NULL THEN 'none'
                 WHEN image IS NULL THEN 'without image'
-                WHEN embedding <=> encode_image(image) < 1e-3 THEN 'right' ELSE 'wrong' END AS embedding
+                WHEN embedding <=> encode_image(image) < 1e-3 THEN 'right' ELSE 'another' END AS embedding
     FROM photos;
 
 SELECT clip_attach('photos');
 SELECT * FROM clip_columns;
 SELECT pg_get_triggerdef(oid) ~ 'AFTER INSERT OR UPDATE OF image, embedding ON public.photos FOR EACH ROW EXECUTE FUNCTION clip_ingest\(''pgclip-traffic-tiny'', ''[0-9a-f]{64}''\)' AS trigger
-FROM pg_trigger WHERE tgrelid = 'photos'::regclass;
+FROM pg_trigger WHERE tgrelid = 'photos'::regclass AND tgname = 'pgclip_embedding';
+SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'photos'::regclass AND tgname <> 'pgclip_embedding';
 
 INSERT INTO photos (id, image) VALUES (1, sample('one')), (2, sample('two')), (3, NULL);
 SELECT * FROM checked ORDER BY id;
@@ -27,7 +28,7 @@ INSERT INTO photos (id, image, embedding) SELECT 6, NULL, embedding FROM photos 
 SELECT * FROM checked WHERE id > 3 ORDER BY id;
 
 -- Updates: the image alone, both, the image to NULL, the embedding to NULL, neither.
-UPDATE photos SET image = sample('two') WHERE id = 1;
+UPDATE photos SET image = sample('two') WHERE id = 1 RETURNING embedding;
 UPDATE photos SET image = sample('two'), embedding = (SELECT embedding FROM photos WHERE id = 4) WHERE id = 2;
 UPDATE photos SET image = NULL WHERE id = 4;
 UPDATE photos SET embedding = NULL WHERE id = 5;

@@ -83,6 +83,8 @@ UPDATE clip_ingest_end SET ended = true;
 INSERT INTO clip_templates (domain) VALUES ('mine');
 SELECT directory FROM clip_models;
 SET pgclip.device = 'cpu';
+-- Worded otherwise by each version.
+\set VERBOSITY sqlstate
 SHOW pgclip.encoder_path;
 
 RESET ROLE;
