@@ -1,0 +1,340 @@
+//! Vacuum: dead elements lose their in-edges, then their place.
+//!
+//! No reverse edges are kept, so in-edges are found by looking at every element once. Only those
+//! with a dead neighbour cost more: their dead edges are replaced by the best of the dead elements'
+//! own neighbours, found by estimate in the dead elements' records and then measured. The phases,
+//! each over all elements: [`remove_rows`](crate::remove_rows) marks; [`repair`] replaces;
+//! [`move_entry`] once; [`free`] for each that is dead. [`vacuum`] is all of them in a row.
+
+use std::collections::HashSet;
+
+use crate::edges::{End, Scratch};
+use crate::error::{Corrupt, Error};
+use crate::id::{Id, Tid};
+use crate::insert::{Found, load};
+use crate::layer::change_layer;
+use crate::link::{Copy, TRIES, link};
+use crate::overflow::Overflow;
+use crate::record::{Element, ElementMut};
+use crate::rows::remove_rows;
+use crate::space::{Query, Space};
+use crate::store::{Entry, StoreMut};
+use crate::walk::{Walk, descend, distance_of, enter, layer_of};
+
+/// Dead elements looked into for one element's new neighbours, at most: where whole regions died,
+/// the way leads through the dead to the living.
+const MOST_DEAD: usize = 64;
+
+/// Elements expanded to find neighbours for one that has lost nearly all.
+const SEARCHED: usize = 40;
+
+/// Replaces the dead neighbours of an element, on all layers. Says whether there were any on the
+/// base layer. Nothing where the element is dead itself, or gone.
+pub fn repair<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    dead: &HashSet<Id>,
+) -> Result<bool, Error<S::Error>> {
+    let mut repaired = false;
+    let mut level = 0;
+    for _ in 0..TRIES {
+        let Some(copy) = Copy::of(store, space, id)? else { return Ok(false) };
+        if copy.element(space).is_dead() {
+            return Ok(false);
+        }
+        level = copy.element(space).level();
+        if !copy.edges(space).ids().any(|id| dead.contains(&id)) {
+            break;
+        }
+        repaired = true;
+        let own = copy.query(space);
+        let new = replacements(store, space, id, &copy, &own, dead)?;
+        let written = copy.commit(store, space, id, |edges| {
+            let mut slot = 0;
+            while let Some(neighbour) = edges.read().id(slot) {
+                if dead.contains(&neighbour) {
+                    edges.remove(slot);
+                } else {
+                    slot += 1;
+                }
+            }
+            for (neighbour, end) in &new {
+                let count = edges.read().count();
+                edges.set(count, *neighbour, End::of(space, &own), End::of(space, end));
+            }
+        })?;
+        if written {
+            for (neighbour, _) in &new {
+                link(store, space, *neighbour, (id, &own))?;
+            }
+            break;
+        }
+        store.interrupt().map_err(Error::Store)?;
+    }
+    for layer in 1..=level {
+        repair_layer(store, space, id, layer, dead)?;
+    }
+    Ok(repaired)
+}
+
+/// What takes the places of an element's dead neighbours, made ready.
+fn replacements<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    copy: &Copy,
+    own: &Query,
+    dead: &HashSet<Id>,
+) -> Result<Vec<(Id, Query)>, Error<S::Error>> {
+    let most = space.layout().edges();
+    let kept: Vec<Id> = copy.edges(space).ids().filter(|id| !dead.contains(id)).collect();
+    let holes = copy.edges(space).count() - kept.len();
+    let mut near = around(store, space, id, copy, own, dead)?;
+    if kept.len() + near.len() < most / 4 {
+        near.extend(searched(store, space, id, own, &kept)?);
+    }
+    near.sort_by(|a, b| a.0.total_cmp(&b.0));
+    near.dedup_by_key(|(_, id)| *id);
+    // Estimates decide what is read, exact distances what is chosen.
+    let mut candidates: Vec<Found> = Vec::new();
+    for (_, candidate) in near.into_iter().take(2 * holes + 4) {
+        if let Some(mut found) = load(store, space, candidate)?
+            && !found.dead
+        {
+            let own2 = pgclip_simd::squared_norm(own.vector());
+            found.inner = space.distance(own.vector(), own2, &found.vector, found.norm2).inner;
+            candidates.push(found);
+        }
+    }
+    candidates.sort_by(|a, b| a.inner.total_cmp(&b.inner));
+    let mut chosen: Vec<(Id, Query)> = Vec::new();
+    let mut chosen_at: Vec<usize> = Vec::new();
+    let mut rest: Vec<usize> = Vec::new();
+    let slots: Vec<bool> = copy.edges(space).ids().map(|id| !dead.contains(&id)).collect();
+    for (at, candidate) in candidates.iter().enumerate() {
+        if chosen.len() == holes {
+            break;
+        }
+        let query = space.plain_query(&candidate.vector);
+        let [to_element, to_new] = copy.distances(store, space, own, &query)?;
+        let by_kept = to_element.iter().zip(&to_new).zip(&slots).any(|((element, new), alive)| {
+            *alive && *element <= candidate.inner && *new < candidate.inner
+        });
+        let by_chosen = chosen_at.iter().any(|other| {
+            let other = &candidates[*other];
+            let (a, b) = (&candidate.vector, &other.vector);
+            space.distance(a, candidate.norm2, b, other.norm2).inner < candidate.inner
+        });
+        if by_kept || by_chosen {
+            rest.push(at);
+        } else {
+            chosen.push((candidate.id, query));
+            chosen_at.push(at);
+        }
+    }
+    let room = holes - chosen.len();
+    chosen.extend(rest.into_iter().take(room).map(|at| {
+        let candidate = &candidates[at];
+        (candidate.id, space.plain_query(&candidate.vector))
+    }));
+    Ok(chosen)
+}
+
+/// The living neighbours of an element's dead neighbours, with estimates of their distance.
+fn around<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    copy: &Copy,
+    own: &Query,
+    dead: &HashSet<Id>,
+) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
+    let mut seen: HashSet<Id> = copy.edges(space).ids().collect();
+    let mut open: Vec<Id> = seen.iter().copied().filter(|id| dead.contains(id)).collect();
+    open.sort_unstable();
+    seen.insert(id);
+    let mut near = Vec::new();
+    let mut looked = 0;
+    while let Some(gone) = open.pop() {
+        looked += 1;
+        if looked > MOST_DEAD {
+            break;
+        }
+        let Some(other) = Copy::of(store, space, gone)? else { continue };
+        let edges = other.edges(space);
+        let mut estimates = Vec::new();
+        edges.estimate(own, other.origin(space, own), &mut Scratch::default(), &mut estimates);
+        for (slot, neighbour) in edges.ids().enumerate() {
+            if !seen.insert(neighbour) {
+                continue;
+            }
+            if dead.contains(&neighbour) {
+                open.insert(0, neighbour);
+                continue;
+            }
+            let estimate = match estimates.get(slot) {
+                Some(estimate) => Some(*estimate),
+                None => distance_of(store, space, own, neighbour)?.map(|distance| distance.inner),
+            };
+            near.extend(estimate.map(|estimate| (estimate, neighbour)));
+        }
+        store.interrupt().map_err(Error::Store)?;
+    }
+    Ok(near)
+}
+
+/// Neighbours found by a search, for an element that the dead leave alone.
+fn searched<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    own: &Query,
+    kept: &[Id],
+) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
+    let Some(entry) = enter(store, space, own)? else { return Ok(Vec::new()) };
+    let mut walk = Walk::new();
+    let here = descend(store, space, own, entry, 0, &mut walk.visited)?;
+    walk.start(here.id, here.distance, usize::MAX);
+    let mut near = Vec::new();
+    while near.len() < SEARCHED {
+        let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
+        walk.expand(store, space, own, next.id, |element, distance| {
+            if !element.is_dead() && next.id != id && !kept.contains(&next.id) {
+                near.push((distance.inner, next.id));
+            }
+        })?;
+    }
+    Ok(near)
+}
+
+/// Replaces the dead neighbours of an element on an upper layer by theirs.
+fn repair_layer<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    layer: u8,
+    dead: &HashSet<Id>,
+) -> Result<(), Error<S::Error>> {
+    let layer_ids = |id: Id| -> Result<Vec<Id>, Error<S::Error>> {
+        let read = store
+            .read(id, |bytes| Element::new(space.layout(), bytes).map(|element| element.upper()));
+        let upper = read.map_err(Error::Store)?.transpose().map_err(|e| e.at(id))?.flatten();
+        upper.map_or(Ok(Vec::new()), |upper| layer_of(store, space, upper, layer))
+    };
+    let gone: Vec<Id> = layer_ids(id)?.into_iter().filter(|id| dead.contains(id)).collect();
+    if gone.is_empty() {
+        return Ok(());
+    }
+    let mut theirs = Vec::new();
+    for gone in gone {
+        theirs.extend(layer_ids(gone)?.into_iter().filter(|id| !dead.contains(id)));
+    }
+    change_layer(store, space, id, layer, |ids| {
+        ids.retain(|id| !dead.contains(id));
+        for other in &theirs {
+            if !ids.contains(other) {
+                ids.push(*other);
+            }
+        }
+    })
+}
+
+/// Moves the entry point where it is dead, to the highest of the living elements; none where there
+/// are none left. To be called with the highest found while repairing.
+pub fn move_entry<S: StoreMut>(
+    store: &S,
+    dead: &HashSet<Id>,
+    highest: Option<Entry>,
+) -> Result<(), Error<S::Error>> {
+    loop {
+        let entry = store.entry().map_err(Error::Store)?;
+        let gone = entry.is_some_and(|entry| dead.contains(&entry.id));
+        if !gone || store.set_entry(entry, highest).map_err(Error::Store)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Gives a dead element's records back. Nothing may point to it any more.
+pub fn free<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S::Error>> {
+    let layout = space.layout();
+    let read = store.read(id, |bytes| {
+        let element = Element::new(layout, bytes)?;
+        let parts = [element.edges_id(), element.upper()];
+        Ok(element.is_dead().then(|| (parts, element.overflow())))
+    });
+    let read = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
+    let Some(Some((parts, mut overflow))) = read else { return Ok(()) };
+    let marked = store.update(id, |bytes| {
+        let mut element = ElementMut::new(layout, bytes).ok()?;
+        element.set_free();
+        element.touch();
+        Some(())
+    });
+    if marked.map_err(Error::Store)?.is_none() {
+        return Ok(());
+    }
+    let mut all: Vec<Id> = parts.into_iter().flatten().collect();
+    while let Some(tuple) = overflow {
+        let read =
+            store.read(tuple, |bytes| Overflow::new(layout, bytes).map(|overflow| overflow.next()));
+        all.push(tuple);
+        overflow = read.map_err(Error::Store)?.transpose().map_err(|e| e.at(tuple))?.flatten();
+    }
+    all.push(id);
+    all.into_iter().try_for_each(|id| store.free(id).map_err(Error::Store))
+}
+
+/// What a vacuum did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vacuumed {
+    /// Rows taken out.
+    pub rows: usize,
+    /// Elements that died, and were freed.
+    pub dead: usize,
+    /// Elements that had dead neighbours.
+    pub repaired: usize,
+}
+
+/// All phases over all elements, of which `elements` gives the places, twice.
+pub fn vacuum<S: StoreMut, I: Iterator<Item = Id>>(
+    store: &S,
+    space: &Space,
+    elements: impl Fn() -> I,
+    mut is_gone: impl FnMut(Tid) -> bool,
+) -> Result<Vacuumed, Error<S::Error>> {
+    let mut done = Vacuumed::default();
+    let mut dead = HashSet::new();
+    for id in elements() {
+        let rows = remove_rows(store, space, id, &mut is_gone)?;
+        done.rows += rows.removed;
+        if rows.dead {
+            dead.insert(id);
+        }
+    }
+    done.dead = dead.len();
+    if dead.is_empty() {
+        return Ok(done);
+    }
+    let mut highest: Option<Entry> = None;
+    for id in elements() {
+        done.repaired += usize::from(repair(store, space, id, &dead)?);
+        let read = store.read(id, |bytes| {
+            let element = Element::new(space.layout(), bytes)?;
+            Ok((!element.is_dead()).then(|| element.level()))
+        });
+        let level = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
+        if let Some(level) = level.flatten()
+            && highest.is_none_or(|highest| level > highest.level)
+        {
+            highest = Some(Entry { id, level });
+        }
+        store.interrupt().map_err(Error::Store)?;
+    }
+    move_entry(store, &dead, highest)?;
+    for id in dead {
+        free(store, space, id)?;
+    }
+    Ok(done)
+}
