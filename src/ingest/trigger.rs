@@ -151,16 +151,16 @@ fn outdate(
             }
         }
         if !outdated.is_empty() {
-            let nulls = vec![true; outdated.len()];
-            let values = vec![pg_sys::Datum::null(); outdated.len()];
+            let mut nulls = vec![true; outdated.len()];
+            let mut values = vec![pg_sys::Datum::null(); outdated.len()];
             let count = outdated.len() as i32;
             new = pg_sys::heap_modify_tuple_by_cols(
                 new,
                 columns,
                 count,
                 outdated.as_mut_ptr(),
-                values.as_ptr(),
-                nulls.as_ptr(),
+                values.as_mut_ptr(),
+                nulls.as_mut_ptr(),
             );
         }
         Ok(new)
