@@ -94,7 +94,7 @@ fn a_table_of_token_rows_changes_nothing() {
         ids
     };
     let vocabulary = config.model_cfg.text_cfg.vocab_size as usize;
-    let table = pgclip_train::tokens::token_rows(&[used.clone()], vocabulary);
+    let table = pgclip_train::tokens::token_rows(std::slice::from_ref(&used), vocabulary);
 
     // The same model with a table of the used tokens' embeddings, row 0 in front.
     let full = params.get("token_embedding.weight").detach();

@@ -81,7 +81,7 @@ fn gains_biases_and_the_scale_do_not_decay() {
 fn unknown_tokens_share_row_0() {
     let known = tokenize("a red sedan", 77);
     assert_eq!((known[0], known[4]), (START_OF_TEXT, END_OF_TEXT));
-    let table = token_rows(&[known.clone()], 49_408);
+    let table = token_rows(std::slice::from_ref(&known), 49_408);
     assert_eq!(table.iter().filter(|&&row| row != 0).count(), 5);
     let rows = to_rows(&tokenize("a zebra sedan", 77), Some(&table));
     assert_eq!(rows.len(), 5);
