@@ -12,6 +12,7 @@ mod server;
 mod step;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -43,10 +44,17 @@ enum Action {
     Stop,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
         Action::Run { pictures, model } => run(pictures, model),
         Action::Stop => stop(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgclip-demo: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use pgclip_scenes::{Carrying, Colour, Lower, Scene, VehicleType};
+use pgclip_scenes::Query;
 use postgres::Client;
 use postgres::types::ToSql;
 
@@ -12,89 +12,74 @@ use crate::pictures::{Picture, describe, unseen};
 use crate::report::{Hit, Search};
 use crate::server::indent;
 
+/// The sentence about a person.
+const PERSON: &str = "A woman in a skirt with a backpack.";
+
 /// What is asked, and which pictures answer it.
 struct Question {
     title: &'static str,
     /// As a person types it in psql; `:'suspect'` stands for the example picture.
-    sql: &'static str,
+    sql: String,
     /// What of it is looked for in the pictures; empty in a search by picture.
     sentence: &'static str,
     enhanced: bool,
     example: Vec<u8>,
-    answers: fn(&Picture) -> bool,
+    /// What a right picture shows, by the words of a sentence.
+    wanted: Query,
+    /// Only pictures of this camera, if it is named.
+    camera: Option<&'static str>,
 }
 
-fn vehicle(scene: &Scene, colour: Colour, kind: VehicleType) -> bool {
-    scene.vehicle().is_some_and(|vehicle| vehicle.colour == colour && vehicle.kind == kind)
+impl Question {
+    /// A search for a sentence, as it stands or enhanced.
+    fn sentence(title: &'static str, sentence: &'static str, enhanced: bool) -> Self {
+        let plain = if enhanced { "" } else { ", enhance => false" };
+        let sql = format!(
+            "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, '{sentence}', k => 10{plain})"
+        );
+        let (wanted, example) = (wanted(sentence), Vec::new());
+        Self { title, sql, sentence, enhanced, example, wanted, camera: None }
+    }
+
+    fn is_answered_by(&self, picture: &Picture) -> bool {
+        self.wanted.matches(&picture.scene)
+            && self.camera.is_none_or(|name| picture.camera() == name)
+    }
 }
 
-fn person(scene: &Scene, skirt: bool, carrying: Carrying) -> bool {
-    scene.pedestrian().is_some_and(|person| {
-        (person.lower == Lower::Skirt && !person.long_coat) == skirt && person.carrying == carrying
-    })
+fn wanted(sentence: &str) -> Query {
+    Query::parse(sentence).expect("the demo's sentences speak of vehicles and people")
 }
 
 fn questions() -> Vec<Question> {
-    let suspect = |scene: &Scene| vehicle(scene, Colour::Green, VehicleType::Truck);
+    let truck = wanted("a green truck");
     vec![
-        Question {
-            title: "A vehicle, the sentence as it stands",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'A red sedan.', k => 10, enhance => false)",
-            sentence: "A red sedan.",
-            enhanced: false,
-            example: Vec::new(),
-            answers: |picture| vehicle(&picture.scene, Colour::Red, VehicleType::Sedan),
-        },
-        Question {
-            title: "The same, enhanced to what a surveillance camera sees",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'A red sedan.', k => 10)",
-            sentence: "A red sedan.",
-            enhanced: true,
-            example: Vec::new(),
-            answers: |picture| vehicle(&picture.scene, Colour::Red, VehicleType::Sedan),
-        },
-        Question {
-            title: "Another vehicle, enhanced",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'a yellow bus', k => 10)",
-            sentence: "a yellow bus",
-            enhanced: true,
-            example: Vec::new(),
-            answers: |picture| vehicle(&picture.scene, Colour::Yellow, VehicleType::Bus),
-        },
-        Question {
-            title: "A person, the sentence as it stands",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'A woman in a skirt with a backpack.', k => 10, enhance => false)",
-            sentence: "A woman in a skirt with a backpack.",
-            enhanced: false,
-            example: Vec::new(),
-            answers: |picture| person(&picture.scene, true, Carrying::Backpack),
-        },
-        Question {
-            title: "The same, enhanced",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'A woman in a skirt with a backpack.', k => 10)",
-            sentence: "A woman in a skirt with a backpack.",
-            enhanced: true,
-            example: Vec::new(),
-            answers: |picture| person(&picture.scene, true, Carrying::Backpack),
-        },
+        Question::sentence("A vehicle, the sentence as it stands", "A red sedan.", false),
+        Question::sentence(
+            "The same, enhanced to what a surveillance camera sees",
+            "A red sedan.",
+            true,
+        ),
+        Question::sentence("Another vehicle, enhanced", "a yellow bus", true),
+        Question::sentence("A person, the sentence as it stands", PERSON, false),
+        Question::sentence("The same, enhanced", PERSON, true),
         Question {
             title: "By a picture that is not in the table: a green truck",
-            sql: "SELECT (hit).id, (hit).camera, score\n  FROM image_search(NULL::photos, :'suspect', k => 10)",
+            sql: "SELECT (hit).id, (hit).camera, score\n  FROM image_search(NULL::photos, :'suspect', k => 10)".into(),
             sentence: "",
             enhanced: false,
-            example: unseen(suspect).1,
-            answers: |picture| vehicle(&picture.scene, Colour::Green, VehicleType::Truck),
+            example: unseen(|scene| truck.matches(scene)).1,
+            wanted: truck,
+            camera: None,
         },
         Question {
             title: "With a WHERE clause, in plain SQL",
-            sql: "SELECT id, camera, (1 - (embedding <=> clip_query('a white SUV')))::real AS score\n  FROM photos\n WHERE camera = 'north gate' AND taken_at >= '2026-11-03'\n ORDER BY embedding <=> clip_query('a white SUV')\n LIMIT 10",
+            sql: "SELECT id, camera, (1 - (embedding <=> clip_query('a white SUV')))::real AS score\n  FROM photos\n WHERE camera = 'north gate'\n ORDER BY embedding <=> clip_query('a white SUV')\n LIMIT 5".into(),
             sentence: "a white SUV",
             enhanced: true,
             example: Vec::new(),
-            answers: |picture| {
-                picture.camera() == "north gate"
-                    && vehicle(&picture.scene, Colour::White, VehicleType::Suv)
-            },
+            wanted: wanted("a white SUV"),
+            camera: Some("north gate"),
         },
     ]
 }
@@ -103,7 +88,7 @@ fn questions() -> Vec<Question> {
 pub fn run(client: &mut Client, pictures: &[Picture]) -> Result<Vec<Search>> {
     let mut searches = Vec::new();
     for (number, question) in questions().into_iter().enumerate() {
-        println!("==> Search {}: {}\n{}", number + 1, question.title, indent(question.sql));
+        println!("==> Search {}: {}\n{}", number + 1, question.title, indent(&question.sql));
         let search = ask(client, pictures, question)?;
         print(&search);
         searches.push(search);
@@ -112,9 +97,9 @@ pub fn run(client: &mut Client, pictures: &[Picture]) -> Result<Vec<Search>> {
 }
 
 fn ask(client: &mut Client, pictures: &[Picture], question: Question) -> Result<Search> {
-    let Question { title, sql, sentence, enhanced, example, answers } = question;
-    let statement = sql.replace(":'suspect'", "$1::bytea");
-    let parameters: &[&(dyn ToSql + Sync)] = if example.is_empty() { &[] } else { &[&example] };
+    let statement = question.sql.replace(":'suspect'", "$1::bytea");
+    let example = &question.example;
+    let parameters: &[&(dyn ToSql + Sync)] = if example.is_empty() { &[] } else { &[example] };
     let start = Instant::now();
     let rows = client.query(&statement, parameters).with_context(|| statement.clone())?;
     let milliseconds = start.elapsed().as_secs_f64() * 1e3;
@@ -128,25 +113,25 @@ fn ask(client: &mut Client, pictures: &[Picture], question: Question) -> Result<
             score: row.get("score"),
             label: picture.scene.caption(),
             truth: describe(&picture.scene),
-            matches: answers(picture),
+            matches: question.is_answered_by(picture),
             file: picture.file.clone(),
         })
     });
     let hits = hits.collect::<Result<_>>()?;
-    let prompts = if enhanced {
-        client.query_one("SELECT prompts FROM enhance_prompt($1)", &[&sentence])?.get(0)
+    let prompts = if question.enhanced {
+        client.query_one("SELECT prompts FROM enhance_prompt($1)", &[&question.sentence])?.get(0)
     } else {
-        vec![sentence.to_owned()]
+        vec![question.sentence.to_owned()]
     };
     Ok(Search {
-        title: title.to_owned(),
-        sql: sql.to_owned(),
-        sentence: sentence.to_owned(),
+        relevant: pictures.iter().filter(|picture| question.is_answered_by(picture)).count(),
+        title: question.title.to_owned(),
+        sql: question.sql,
+        sentence: question.sentence.to_owned(),
         prompts,
         milliseconds,
-        relevant: pictures.iter().filter(|picture| answers(picture)).count(),
         hits,
-        example,
+        example: question.example,
     })
 }
 
@@ -163,11 +148,11 @@ fn print(search: &Search) {
             hit.id,
             hit.score,
             hit.camera,
-            hit.label
+            hit.truth
         );
     }
     println!(
-        "\n    {} of {} hits are right ({} pictures would be); {:.1} ms\n",
+        "\n    {} of {} hits are right, {} pictures in the table are; {:.1} ms\n",
         search.matching(),
         search.hits.len(),
         search.relevant,

@@ -11,7 +11,7 @@ use postgres::Client;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
 
-use crate::pictures::{CAMERAS, Picture};
+use crate::pictures::{CAMERAS, Picture, describe};
 use crate::report::Copied;
 use crate::step::step;
 
@@ -91,7 +91,7 @@ pub fn copy(client: &mut Client, pictures: &[Picture]) -> Result<Copied> {
             let mut writer = BinaryCopyInWriter::new(client.copy_in(statement)?, &types);
             for picture in of_camera {
                 let image = fs::read(&picture.file)?;
-                let label = picture.scene.caption();
+                let label = describe(&picture.scene);
                 writer.write(&[&picture.id, &camera, &picture.taken_at(), &label, &image])?;
                 bytes += image.len() as u64;
                 rows += 1;
