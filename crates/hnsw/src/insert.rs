@@ -135,7 +135,7 @@ fn insert_at<S: StoreMut>(
     let mut chosen = Vec::new();
     let between =
         |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
-    select(&alive, layout.edges(), between, &mut chosen);
+    select(&alive, layout.m, between, &mut chosen);
     let ends: Vec<(Id, Query)> =
         chosen.iter().map(|(found, _)| (found.id, space.plain_query(&found.vector))).collect();
     let id = write(store, space, row, query, &ends, Some(nearest.id))?;

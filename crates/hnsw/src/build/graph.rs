@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::BuildOptions;
 use super::coarse::Coarse;
 use crate::layout::Layout;
-use crate::select::select;
+use crate::select::{replace, select};
 use crate::threads::{Control, Host, Stopped, share};
 
 /// No element.
@@ -68,6 +68,8 @@ struct Local {
     fresh: Vec<u32>,
     candidates: Vec<(u32, f32)>,
     chosen: Vec<(u32, f32)>,
+    /// Of the neighbours of an element that a new one wants to join: to it, and to the new one.
+    distances: [Vec<f32>; 2],
     /// What [`Graph::search`] starts from and ends with.
     found: Vec<Near>,
 }
@@ -82,6 +84,7 @@ impl Local {
             fresh: Vec::new(),
             candidates: Vec::new(),
             chosen: Vec::new(),
+            distances: [Vec::new(), Vec::new()],
             found: Vec::new(),
         }
     }
@@ -177,9 +180,8 @@ impl Graph {
             self.search(coarse, element, layer, ef, local);
             local.candidates.clear();
             local.candidates.extend(local.found.iter().map(|Near(distance, id)| (*id, *distance)));
-            let most = if layer == 0 { 2 * self.m } else { self.m };
             let between = |a, b| coarse.distance(a, b);
-            select(&local.candidates, most, between, &mut local.chosen);
+            select(&local.candidates, self.m, between, &mut local.chosen);
             self.set(layer, element, &local.chosen);
             links.extend(local.chosen.iter().map(|(id, distance)| (layer, *id, *distance)));
         }
@@ -203,7 +205,7 @@ impl Graph {
         lock.lock().expect("no panic while a list is written")
     }
 
-    /// Adds `new` to the list of `element`, which is chosen anew where it is full.
+    /// Adds `new` to the list of `element`; in a full one it has to earn a place.
     fn link(
         &self,
         coarse: &Coarse,
@@ -221,19 +223,14 @@ impl Graph {
             ids[free].store(new, Relaxed);
             return;
         }
-        let candidates = &mut local.candidates;
-        candidates.clear();
-        candidates.extend(
-            ids.iter()
-                .zip(distances)
-                .map(|(id, distance)| (id.load(Relaxed), f32::from_bits(distance.load(Relaxed)))),
-        );
-        candidates.push((new, distance));
-        candidates.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-        select(candidates, ids.len(), |a, b| coarse.distance(a, b), &mut local.chosen);
-        for ((id, distance), chosen) in ids.iter().zip(distances).zip(&local.chosen) {
-            distance.store(chosen.1.to_bits(), Relaxed);
-            id.store(chosen.0, Relaxed);
+        let [to_element, to_new] = &mut local.distances;
+        to_element.clear();
+        to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
+        to_new.clear();
+        to_new.extend(ids.iter().map(|id| coarse.distance(id.load(Relaxed), new)));
+        if let Some(slot) = replace(distance, to_element, to_new) {
+            distances[slot].store(distance.to_bits(), Relaxed);
+            ids[slot].store(new, Relaxed);
         }
     }
 
