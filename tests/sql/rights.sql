@@ -32,7 +32,9 @@ UPDATE photos SET image = image;
 -- A deferred constraint is checked as ever.
 BEGIN;
 INSERT INTO photos (id, image, camera) VALUES (2, decode(:'one', 'base64'), 2);
+\set VERBOSITY sqlstate
 COMMIT;
+\set VERBOSITY verbose
 -- An error names the key to those who may read it.
 INSERT INTO photos (id, image) VALUES (3, 'no image');
 SET ROLE regress_owner;
