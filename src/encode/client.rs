@@ -4,10 +4,14 @@
 //!
 //! When the encoder dies, unanswered requests are sent once more to the next one, since it may
 //! have died of something else; a request that sees a second death fails.
+//!
+//! No borrow of the client is held while it waits: a session that is terminated there ends without
+//! unwinding, and the end of its transaction drops the tickets that are left.
 
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -69,40 +73,47 @@ pub fn send(request: impl FnOnce(u64) -> Request) -> Result<Ticket, Failure> {
     })?;
     // From here on the ticket takes the request back when an error is raised.
     let ticket = Ticket(id);
-    CLIENT.with_borrow_mut(|client| {
+    let is_linked = CLIENT.with_borrow_mut(|client| {
         client.drop_dead_link();
         let frame = Rc::new(frame);
         client.pending.insert(id, Pending { frame: Rc::clone(&frame), answer: None, deaths: 0 });
-        match &mut client.link {
-            Some(link) => link.outgoing.push_back((id, frame)),
-            None => client.connect()?,
-        }
-        client.exchange()
-    })?;
+        client.link.as_mut().map(|link| link.outgoing.push_back((id, frame))).is_some()
+    });
+    if !is_linked {
+        connect()?;
+    }
+    CLIENT.with_borrow_mut(Client::exchange)?;
     Ok(ticket)
+}
+
+/// Opens a connection, starting the encoder where needed, and sends all that is unanswered.
+fn connect() -> Result<(), Failure> {
+    let stream = open()?;
+    CLIENT.with_borrow_mut(|client| client.resume(stream));
+    Ok(())
+}
+
+/// What a ticket's owner does next.
+enum Next {
+    Take(Response),
+    Wait { socket: RawFd, writable: bool },
+    Connect,
 }
 
 impl Ticket {
     /// Waits for the answer. The encoder's refusal of the whole request is an error.
     pub fn wait(self) -> Result<Response, Failure> {
-        CLIENT.with_borrow_mut(|client| {
-            loop {
-                let pending = client.pending.get_mut(&self.0).expect("a ticket's request is kept");
-                if let Some(answer) = pending.answer.take() {
-                    return match answer {
-                        Response::Failed { kind, message, hint, .. } => {
-                            Err(Failure::from_encoder(kind, message, hint))
-                        }
-                        answer => Ok(answer),
-                    };
+        loop {
+            match CLIENT.with_borrow_mut(|client| client.next(self.0)) {
+                Next::Take(Response::Failed { kind, message, hint, .. }) => {
+                    return Err(Failure::from_encoder(kind, message, hint));
                 }
-                match &client.link {
-                    Some(link) => socket::wait(&link.stream, !link.outgoing.is_empty()),
-                    None => client.connect()?,
-                }
-                client.exchange()?;
+                Next::Take(answer) => return Ok(answer),
+                Next::Wait { socket, writable } => socket::wait(socket, writable),
+                Next::Connect => connect()?,
             }
-        })
+            CLIENT.with_borrow_mut(Client::exchange)?;
+        }
     }
 }
 
@@ -113,6 +124,21 @@ impl Drop for Ticket {
 }
 
 impl Client {
+    /// The answer to a request, or what it waits for.
+    fn next(&mut self, id: u64) -> Next {
+        let pending = self.pending.get_mut(&id).expect("a ticket's request is kept");
+        match (pending.answer.take(), &self.link) {
+            (Some(answer), _) => {
+                self.pending.remove(&id);
+                Next::Take(answer)
+            }
+            (None, Some(link)) => {
+                Next::Wait { socket: link.stream.as_raw_fd(), writable: !link.outgoing.is_empty() }
+            }
+            (None, None) => Next::Connect,
+        }
+    }
+
     /// Takes an unanswered request back.
     fn forget(&mut self, id: u64) {
         let Some(pending) = self.pending.remove(&id) else { return };
@@ -144,9 +170,8 @@ impl Client {
         }
     }
 
-    /// Opens a connection, starting the encoder where needed, and sends all that is unanswered.
-    fn connect(&mut self) -> Result<(), Failure> {
-        let stream = open()?;
+    /// Goes on over a new connection: all that is unanswered is sent again.
+    fn resume(&mut self, stream: UnixStream) {
         let hello =
             encode_frame(&Request::Hello { version: VERSION }).expect("a Hello is of a few bytes");
         let mut outgoing = VecDeque::from([(0, Rc::new(hello))]);
@@ -156,7 +181,6 @@ impl Client {
         outgoing.extend(unanswered.iter().map(|(id, pending)| (**id, Rc::clone(&pending.frame))));
         let reader = FrameReader::new();
         self.link = Some(Link { stream, reader, outgoing, written: 0 });
-        Ok(())
     }
 
     /// Writes and reads what goes without waiting. A lost connection is no error as long as the

@@ -2,7 +2,7 @@
 //! that cancel requests, timeouts and a dying server get through at once.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{FromRawFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -56,13 +56,13 @@ fn is_transient(error: &io::Error) -> bool {
 }
 
 /// Waits until the socket can be read (or written), then serves interrupts, which may raise.
-pub fn wait(stream: &UnixStream, writable: bool) {
+pub fn wait(socket: RawFd, writable: bool) {
     let mut events =
         pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | pg_sys::WL_SOCKET_READABLE;
     if writable {
         events |= pg_sys::WL_SOCKET_WRITEABLE;
     }
-    wait_for(events, stream.as_raw_fd(), -1);
+    wait_for(events, socket, -1);
 }
 
 /// Waits for a while, serving interrupts.

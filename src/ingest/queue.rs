@@ -11,11 +11,13 @@
 //! A level dies with the subtransaction that it belongs to; dropping it cancels its requests. Rows
 //! left over at commit would be a bug: then the transaction fails rather than keep a NULL silently.
 //!
-//! No borrow of the levels is held while SQL runs, since that may fire the trigger again.
+//! No borrow of the levels is held while SQL runs, since that may fire the trigger again, nor while
+//! the encoder is waited for, since a session that is terminated there ends without unwinding.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::ffi::c_void;
+use std::mem;
 use std::rc::Rc;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -47,6 +49,23 @@ struct Level {
     lanes: Vec<Lane>,
 }
 
+impl Level {
+    /// The rows for a model.
+    fn lane(&mut self, model: &Model) -> &mut Lane {
+        let known = self.lanes.iter().position(|lane| lane.model.reference == model.reference);
+        let at = known.unwrap_or_else(|| {
+            self.lanes.push(Lane {
+                model: model.clone(),
+                batch: Batch::default(),
+                rows: Vec::new(),
+                under_way: VecDeque::new(),
+            });
+            self.lanes.len() - 1
+        });
+        &mut self.lanes[at]
+    }
+}
+
 /// The rows for one model.
 struct Lane {
     model: Model,
@@ -60,7 +79,7 @@ impl Lane {
     fn send(&mut self) -> Result<(), Failure> {
         if !self.batch.is_empty() {
             let sent = self.batch.send(&self.model)?;
-            self.under_way.push_back((sent, std::mem::take(&mut self.rows)));
+            self.under_way.push_back((sent, mem::take(&mut self.rows)));
         }
         Ok(())
     }
@@ -108,7 +127,7 @@ pub fn target(
     if let Some(target) = known {
         return Ok(target);
     }
-    if with_level(address, |level| !std::mem::replace(&mut level.announced, true)) {
+    if with_level(address, |level| !mem::replace(&mut level.announced, true)) {
         announce_end(extension)?;
     }
     // SAFETY: as above.
@@ -122,27 +141,22 @@ pub fn push(address: usize, row: Row, image: &[u8]) -> Result<(), Failure> {
     if let Err(failure) = Batch::check(image) {
         return Err(row.explain(failure));
     }
-    let done = with_level(address, |level| {
-        let model = row.target.model();
-        let known = level.lanes.iter().position(|lane| lane.model.reference == model.reference);
-        let at = known.unwrap_or_else(|| {
-            level.lanes.push(Lane {
-                model: model.clone(),
-                batch: Batch::default(),
-                rows: Vec::new(),
-                under_way: VecDeque::new(),
-            });
-            level.lanes.len() - 1
-        });
-        let lane = &mut level.lanes[at];
+    let full = with_level(address, |level| {
+        let lane = level.lane(row.target.model());
         lane.batch.push(image);
         lane.rows.push(row);
         if !lane.batch.is_full() {
-            return Ok(None);
+            return None;
         }
-        lane.send()?;
-        Ok(if lane.under_way.len() > IN_FLIGHT { lane.under_way.pop_front() } else { None })
-    })?;
+        Some((lane.model.clone(), mem::take(&mut lane.batch), mem::take(&mut lane.rows)))
+    });
+    let Some((model, mut batch, rows)) = full else { return Ok(()) };
+    let sent = batch.send(&model)?;
+    let done = with_level(address, |level| {
+        let under_way = &mut level.lane(&model).under_way;
+        under_way.push_back((sent, rows));
+        if under_way.len() > IN_FLIGHT { under_way.pop_front() } else { None }
+    });
     match done {
         Some((sent, rows)) => write(sent, &rows),
         None => Ok(()),
@@ -153,9 +167,8 @@ pub fn push(address: usize, row: Row, image: &[u8]) -> Result<(), Failure> {
 pub fn flush() -> Result<(), Failure> {
     let subtransaction = current_subtransaction();
     let ending: Vec<Level> = LEVELS.with_borrow_mut(|levels| {
-        let (ending, rest) = std::mem::take(levels)
-            .into_iter()
-            .partition(|level| level.subtransaction == subtransaction);
+        let (ending, rest) =
+            mem::take(levels).into_iter().partition(|level| level.subtransaction == subtransaction);
         *levels = rest;
         ending
     });
@@ -258,7 +271,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
             // Out of the borrow first: dropping a level cancels requests.
             let dead: Vec<Level> = LEVELS.with_borrow_mut(|levels| {
-                let (dead, rest) = std::mem::take(levels)
+                let (dead, rest) = mem::take(levels)
                     .into_iter()
                     .partition(|level| level.subtransaction >= subtransaction);
                 *levels = rest;
