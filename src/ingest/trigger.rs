@@ -5,7 +5,7 @@
 use std::ffi::c_void;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::{PgTupleDesc, pg_guard, pg_sys};
 
 use super::binding::{self, Binding};
 use super::queue;
@@ -27,13 +27,31 @@ enum Action {
 struct Raw(Option<*mut pg_sys::varlena>);
 
 impl Raw {
+    /// An error: the column is of a type without a length in front, so somebody made this trigger
+    /// by hand.
+    ///
     /// # Safety
     /// The tuple must be live and of the description.
-    unsafe fn of(tuple: pg_sys::HeapTuple, column: i16, columns: pg_sys::TupleDesc) -> Self {
-        let mut null = false;
-        // SAFETY: the caller's promise.
-        let datum = unsafe { pg_sys::heap_getattr(tuple, column.into(), columns, &mut null) };
-        Self((!null).then(|| datum.cast_mut_ptr()))
+    unsafe fn of(
+        tuple: pg_sys::HeapTuple,
+        column: i16,
+        columns: pg_sys::TupleDesc,
+    ) -> Result<Self, Failure> {
+        // SAFETY: the caller's promise; a description that is not counted is not released.
+        unsafe {
+            let described = PgTupleDesc::from_pg_unchecked(columns);
+            let at = usize::try_from(column - 1).ok();
+            if at.and_then(|at| described.get(at)).is_none_or(|column| column.attlen != -1) {
+                return Err(Failure::new(
+                    Code::ERRCODE_DATATYPE_MISMATCH,
+                    "the trigger's columns are not an image and an embedding",
+                )
+                .hint("Drop the trigger and call clip_attach."));
+            }
+            let mut null = false;
+            let datum = pg_sys::heap_getattr(tuple, column.into(), columns, &mut null);
+            Ok(Self((!null).then(|| datum.cast_mut_ptr())))
+        }
     }
 
     fn is_null(self) -> bool {
@@ -84,12 +102,12 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
         let binding = Binding::of_trigger(data.tg_trigger)?;
         let columns = (*data.tg_relation).rd_att;
         let new = if update { data.tg_newtuple } else { data.tg_trigtuple };
-        let image = Raw::of(new, binding.image, columns);
-        let embedding = Raw::of(new, binding.embedding, columns);
-        let old = update.then(|| {
-            let old = data.tg_trigtuple;
-            (Raw::of(old, binding.image, columns), Raw::of(old, binding.embedding, columns))
-        });
+        let both = |row| {
+            let image = Raw::of(row, binding.image, columns)?;
+            Ok::<_, Failure>((image, Raw::of(row, binding.embedding, columns)?))
+        };
+        let (image, embedding) = both(new)?;
+        let old = if update { Some(both(data.tg_trigtuple)?) } else { None };
         let action = Action::decide(image, embedding, old);
         if action == Action::Nothing {
             return Ok(());
@@ -137,16 +155,18 @@ fn outdate(
         }
         let (image, columns) = (*trigger.tgattr, (*data.tg_relation).rd_att);
         let (old, mut new) = (data.tg_trigtuple, data.tg_newtuple);
-        let same =
-            |column| Raw::of(old, column, columns).bytes() == Raw::of(new, column, columns).bytes();
-        if same(image) {
+        let same = |column| {
+            let (old, new) = (Raw::of(old, column, columns)?, Raw::of(new, column, columns)?);
+            Ok::<_, Failure>(old.bytes() == new.bytes())
+        };
+        if same(image)? {
             return Ok(new);
         }
         let function = binding::function(&Extension::of_call(fcinfo), c"clip_ingest");
         let mut outdated = Vec::new();
         for trigger in binding::triggers(data.tg_relation, function) {
             let bound = Binding::of_trigger(trigger)?;
-            if bound.image == image && same(bound.embedding) {
+            if bound.image == image && same(bound.embedding)? {
                 outdated.push(i32::from(bound.embedding));
             }
         }
