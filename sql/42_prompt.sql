@@ -58,10 +58,10 @@ BEGIN
                   HINT = 'Leave the column builtin out.';
     END IF;
     IF TG_OP = 'UPDATE' AND OLD.builtin THEN
-        INSERT INTO @extschema@.clip_templates
-            (domain, words, templates, strip_full_stop, enabled)
-            VALUES (NEW.domain, NEW.words, NEW.templates, NEW.strip_full_stop, NEW.enabled)
-            ON CONFLICT DO NOTHING;
+        EXECUTE format(
+            'INSERT INTO %I.clip_templates (domain, words, templates, strip_full_stop, enabled) '
+            'VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING', TG_TABLE_SCHEMA)
+            USING NEW.domain, NEW.words, NEW.templates, NEW.strip_full_stop, NEW.enabled;
         RETURN OLD;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.builtin THEN
@@ -71,6 +71,8 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION clip_templates_guard() IS 'keeps the built-in rows of clip_templates as they are';
+-- As the trigger of somebody's own table it would write theirs with the rights of the owner.
+REVOKE ALL ON FUNCTION clip_templates_guard() FROM PUBLIC;
 
 CREATE TRIGGER clip_templates_guard BEFORE INSERT OR UPDATE OR DELETE ON clip_templates
     FOR EACH ROW EXECUTE FUNCTION clip_templates_guard();

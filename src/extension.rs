@@ -73,9 +73,10 @@ pub struct Identity {
 
 impl Identity {
     /// Works as `role` on the extension's own objects: what runs can neither take on a third role
-    /// nor leave anything behind in the session (a security-restricted operation).
+    /// nor leave anything behind in the session (a security-restricted operation), and finds no
+    /// function or operator of the caller's.
     pub fn assume(role: pg_sys::Oid) -> Self {
-        Self::change(role, pg_sys::SECURITY_RESTRICTED_OPERATION)
+        Self::change(role, pg_sys::SECURITY_RESTRICTED_OPERATION).see_system_alone()
     }
 
     /// Works as `role` where that may run the role's own code, such as triggers. Code that runs for
@@ -84,14 +85,16 @@ impl Identity {
     /// The operation is not a restricted one: that would refuse deferred constraints. It keeps the
     /// code from nothing that it could not do as the trigger of a plain INSERT.
     pub fn assume_for_code(role: pg_sys::Oid) -> Self {
-        let mut identity = Self::change(role, 0);
-        if role == identity.role {
-            return identity;
-        }
+        let identity = Self::change(role, 0);
+        if role == identity.role { identity } else { identity.see_system_alone() }
+    }
+
+    /// Narrows the search path to the system's schema.
+    fn see_system_alone(mut self) -> Self {
         // SAFETY: constant strings; the nest level is closed in `drop`, and by the end of the
         // transaction where an error passes by.
         unsafe {
-            identity.settings = Some(pg_sys::NewGUCNestLevel());
+            self.settings = Some(pg_sys::NewGUCNestLevel());
             pg_sys::set_config_option(
                 c"search_path".as_ptr(),
                 c"pg_catalog, pg_temp".as_ptr(),
@@ -103,7 +106,7 @@ impl Identity {
                 false,
             );
         }
-        identity
+        self
     }
 
     /// Works as the user whose statement it is.

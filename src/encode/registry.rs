@@ -82,7 +82,7 @@ fn clip_drop_model(name: &str, fcinfo: pg_sys::FunctionCallInfo) -> Result<(), E
     let bindings = extension.relation("clip_binding");
     let bound = Spi::get_one_with_args::<String>(
         &format!(
-            "SELECT format('%s.%I', relation, embedding) FROM {bindings} \
+            "SELECT pg_catalog.format('%s.%I', relation, embedding) FROM {bindings} \
              WHERE model OPERATOR(pg_catalog.=) $1 ORDER BY 1 LIMIT 1"
         ),
         &[name.into()],
