@@ -67,7 +67,7 @@ fn loaded_library() -> Option<PathBuf> {
 }
 
 /// Reads the wheel's `version.py` (or libtorch's `build-version`) beside the library.
-fn check_version(library: &Path) -> Result<()> {
+pub fn check_version(library: &Path) -> Result<()> {
     let Some(root) = library.parent().and_then(Path::parent) else {
         return Ok(());
     };

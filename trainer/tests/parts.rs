@@ -119,3 +119,17 @@ fn an_epoch_shows_each_picture_once_in_an_order_of_its_own() {
     // A sampler that starts in the middle sees the same.
     assert_eq!(Sampler::new(12, 4, 3).samples(1), &first[4..8]);
 }
+
+#[test]
+fn another_torch_is_refused_by_its_version() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("lib/libtorch_cpu.so");
+    let says = |version: &str| {
+        std::fs::write(folder.path().join("version.py"), format!("__version__ = '{version}'\n"))
+            .unwrap();
+        pgclip_train::torch::check_version(&library).map_err(|error| error.to_string())
+    };
+    assert_eq!(says("2.11.0+cu130"), Ok(()));
+    let error = says("2.13.0").unwrap_err();
+    assert!(error.contains("torch 2.13.0") && error.contains("exactly 2.11.0"), "{error}");
+}
