@@ -38,7 +38,7 @@ fn prepared(name: &str) -> Result<(Cluster, Client)> {
 }
 
 /// Every kind of statement that waits for the encoder.
-fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error>); 4] {
+fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error>); 5] {
     [
         ("encode_text", |client| client.batch_execute("SELECT encode_text('never seen before')")),
         ("encode_image", |client| {
@@ -51,6 +51,14 @@ fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error
             client.batch_execute("DELETE FROM photos WHERE id > 100")?;
             client
                 .batch_execute("INSERT INTO photos (id, image) SELECT id + 100, image FROM photos")
+        }),
+        // Waits for its first batch while others are under way.
+        ("many images", |client| {
+            client.batch_execute("DELETE FROM photos WHERE id > 100")?;
+            client.batch_execute(
+                "INSERT INTO photos (id, image)
+                 SELECT 100 + i, image FROM photos, generate_series(1, 200) AS i WHERE id = 1",
+            )
         }),
     ]
 }

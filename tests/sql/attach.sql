@@ -87,6 +87,17 @@ DROP TRIGGER wrong ON photos;
 CREATE TRIGGER wrong AFTER INSERT OR UPDATE OF text, second ON photos FOR EACH ROW EXECUTE FUNCTION clip_ingest('pgclip-traffic-tiny', 'b');
 INSERT INTO photos (text) VALUES ('x');
 DROP TRIGGER wrong ON photos;
+CREATE TABLE numbers (a int, b int);
+CREATE TRIGGER wrong AFTER INSERT OR UPDATE OF a, b ON numbers FOR EACH ROW EXECUTE FUNCTION clip_ingest('pgclip-traffic-tiny', 'b');
+INSERT INTO numbers VALUES (1, 1);
+ALTER TABLE numbers DISABLE TRIGGER wrong;
+INSERT INTO numbers VALUES (1, 1);
+ALTER TABLE numbers ENABLE TRIGGER wrong;
+UPDATE numbers SET a = 2;
+DROP TRIGGER wrong ON numbers;
+CREATE TRIGGER wrong BEFORE UPDATE OF a ON numbers FOR EACH ROW EXECUTE FUNCTION clip_outdate();
+UPDATE numbers SET a = 2;
+DROP TABLE numbers;
 
 -- A binding holds its model's digest.
 CREATE TRIGGER stale AFTER INSERT OR UPDATE OF image, second ON photos FOR EACH ROW EXECUTE FUNCTION clip_ingest('pgclip-traffic-tiny', '00');

@@ -89,6 +89,23 @@ SET pgclip.device = 'cpu';
 \set VERBOSITY sqlstate
 SHOW pgclip.encoder_path;
 
+\set VERBOSITY verbose
+-- Operators of the caller's are not found while the rights are the extension owner's.
+SET search_path = writers, public;
+CREATE FUNCTION same(regclass, regclass) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE 'runs as %', current_user;
+    RETURN false;
+END $$;
+CREATE OPERATOR = (LEFTARG = regclass, RIGHTARG = regclass, FUNCTION = same);
+CREATE TABLE parted (id int, image bytea, embedding embedding) PARTITION BY LIST (id);
+CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1);
+SELECT clip_attach('parted_1');
+SELECT clip_attach('parted');
+-- The guard of the templates guards no other table.
+CREATE TABLE templates (LIKE clip_templates);
+CREATE TRIGGER guard BEFORE UPDATE ON templates FOR EACH ROW EXECUTE FUNCTION clip_templates_guard();
+
 RESET ROLE;
 DROP OWNED BY regress_owner, regress_writer CASCADE;
 DROP ROLE regress_owner, regress_writer;
