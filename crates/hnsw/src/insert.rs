@@ -17,7 +17,7 @@ use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::layer::{link_upper, search_layer};
 use crate::layout::Placement;
-use crate::link::link;
+use crate::link::{New, link_all};
 use crate::record::{
     Element, ElementMut, Values, edges_tuple_mut, new_edges_tuple, new_upper, set_layer,
 };
@@ -135,15 +135,13 @@ fn insert_at<S: StoreMut>(
     let mut chosen = Vec::new();
     let between =
         |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
-    select(&alive, layout.m, between, &mut chosen);
+    select(&alive, layout.chosen(), between, &mut chosen);
     let ends: Vec<(Id, Query)> =
         chosen.iter().map(|(found, _)| (found.id, space.plain_query(&found.vector))).collect();
     let id = write(store, space, row, query, &ends, Some(nearest.id))?;
     write_upper(store, space, id, level, &uppers)?;
-    for (neighbour, _) in ends.iter().rev() {
-        link(store, space, *neighbour, (id, query))?;
-        store.interrupt().map_err(Error::Store)?;
-    }
+    let neighbours: Vec<Id> = ends.iter().map(|(id, _)| *id).collect();
+    link_all(store, space, &neighbours, New { id, query, neighbours: &neighbours })?;
     for (layer, ids) in (1..).zip(&uppers) {
         for neighbour in ids {
             link_upper(store, space, *neighbour, layer, id)?;

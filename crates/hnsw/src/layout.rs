@@ -147,6 +147,12 @@ impl Layout {
         2 * self.m
     }
 
+    /// How many neighbours a new element chooses on the base layer; links back to it, and those it
+    /// displaces, fill the rest.
+    pub fn chosen(&self) -> usize {
+        self.edges() * 3 / 4
+    }
+
     /// The bytes of a neighbour's code.
     pub fn code(&self) -> usize {
         code_bytes(self.dims)

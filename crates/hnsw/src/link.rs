@@ -9,7 +9,7 @@ use crate::error::{Corrupt, Error};
 use crate::id::Id;
 use crate::layout::Placement;
 use crate::record::{Element, ElementMut, change, edges_tuple, edges_tuple_mut};
-use crate::select::replace;
+use crate::select::{Full, replace};
 use crate::space::{Query, Space};
 use crate::store::StoreMut;
 use crate::walk::distance_of;
@@ -134,38 +134,68 @@ impl Copy {
     }
 }
 
-/// Adds `new` to the edges of an element, if it is worth a place there.
+/// An element that is to get links back to it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct New<'a> {
+    pub id: Id,
+    pub query: &'a Query,
+    /// Its own neighbours, nearest first.
+    pub neighbours: &'a [Id],
+}
+
+/// Adds `new` to the edges of an element, if it is worth a place there, or `must` have one. Says
+/// whether it did.
 pub(crate) fn link<S: StoreMut>(
     store: &S,
     space: &Space,
     element: Id,
-    (new, query): (Id, &Query),
+    new: New<'_>,
+    must: bool,
 ) -> Result<bool, Error<S::Error>> {
-    if element == new {
+    if element == new.id {
         return Ok(false);
     }
     for _ in 0..TRIES {
         let Some(copy) = Copy::of(store, space, element)? else { return Ok(false) };
-        let count = copy.edges(space).count();
-        if copy.element(space).is_dead() || copy.edges(space).ids().any(|id| id == new) {
+        if copy.element(space).is_dead() {
             return Ok(false);
         }
+        let ids: Vec<Id> = copy.edges(space).ids().collect();
+        if ids.contains(&new.id) {
+            return Ok(true);
+        }
         let own = copy.query(space);
-        let slot = if count < space.layout().edges() {
-            Some(count)
+        let slot = if ids.len() < space.layout().edges() {
+            Some(ids.len())
         } else {
-            let distance = copy.origin(space, query).inner;
-            let [to_element, to_new] = copy.distances(store, space, &own, query)?;
-            replace(distance, &to_element, &to_new)
+            let distance = copy.origin(space, new.query).inner;
+            let [to_element, to_new] = copy.distances(store, space, &own, new.query)?;
+            let full = Full { to_element: &to_element, to_new: &to_new };
+            let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
+            replace(distance, full, linked, must)
         };
         let Some(slot) = slot else { return Ok(false) };
-        let ends = (End::of(space, &own), End::of(space, query));
-        let written =
-            copy.commit(store, space, element, |edges| edges.set(slot, new, ends.0, ends.1))?;
-        if written {
+        let (from, to) = (End::of(space, &own), End::of(space, new.query));
+        if copy.commit(store, space, element, |edges| edges.set(slot, new.id, from, to))? {
             return Ok(true);
         }
         store.interrupt().map_err(Error::Store)?;
     }
     Ok(false)
+}
+
+/// Adds a new element to its neighbours' edges, the nearest last: that one must take it where no
+/// other did.
+pub(crate) fn link_all<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    to: &[Id],
+    new: New<'_>,
+) -> Result<(), Error<S::Error>> {
+    let mut linked = false;
+    for (at, neighbour) in to.iter().enumerate().rev() {
+        linked |= link(store, space, *neighbour, new, at == 0 && !linked)?;
+        store.interrupt().map_err(Error::Store)?;
+    }
+    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::insert::{Found, load};
 use crate::layer::change_layer;
-use crate::link::{Copy, TRIES, link};
+use crate::link::{Copy, New, TRIES, link_all};
 use crate::overflow::Overflow;
 use crate::record::{Element, ElementMut};
 use crate::rows::remove_rows;
@@ -50,6 +50,9 @@ pub fn repair<S: StoreMut>(
         repaired = true;
         let own = copy.query(space);
         let new = replacements(store, space, id, &copy, &own, dead)?;
+        let added: Vec<Id> = new.iter().map(|(id, _)| *id).collect();
+        let mut neighbours = added.clone();
+        neighbours.extend(copy.edges(space).ids().filter(|id| !dead.contains(id)));
         let written = copy.commit(store, space, id, |edges| {
             let mut slot = 0;
             while let Some(neighbour) = edges.read().id(slot) {
@@ -65,9 +68,7 @@ pub fn repair<S: StoreMut>(
             }
         })?;
         if written {
-            for (neighbour, _) in &new {
-                link(store, space, *neighbour, (id, &own))?;
-            }
+            link_all(store, space, &added, New { id, query: &own, neighbours: &neighbours })?;
             break;
         }
         store.interrupt().map_err(Error::Store)?;

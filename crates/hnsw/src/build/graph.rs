@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use super::BuildOptions;
 use super::coarse::Coarse;
 use crate::layout::Layout;
-use crate::select::{replace, select};
+use crate::select::{Full, replace, select};
 use crate::threads::{Control, Host, Stopped, share};
 
 /// No element.
@@ -28,6 +28,7 @@ const ALONE: usize = 256;
 #[derive(Debug)]
 pub(super) struct Graph {
     m: usize,
+    chosen: usize,
     pub levels: Vec<u8>,
     pub entry: Option<u32>,
     /// Base layer: `2m` neighbours an element, ended by [`NONE`], and their distances' bits.
@@ -121,6 +122,7 @@ impl Graph {
         let entry = levels.iter().position(|level| Some(*level) == highest).map(|at| at as u32);
         let graph = Self {
             m: layout.m,
+            chosen: layout.chosen(),
             entry,
             base: atomics(count * 2 * layout.m),
             base_distances: atomics(count * 2 * layout.m),
@@ -181,12 +183,18 @@ impl Graph {
             local.candidates.clear();
             local.candidates.extend(local.found.iter().map(|Near(distance, id)| (*id, *distance)));
             let between = |a, b| coarse.distance(a, b);
-            select(&local.candidates, self.m, between, &mut local.chosen);
+            let most = if layer == 0 { self.chosen } else { self.m };
+            select(&local.candidates, most, between, &mut local.chosen);
             self.set(layer, element, &local.chosen);
             links.extend(local.chosen.iter().map(|(id, distance)| (layer, *id, *distance)));
         }
-        for (layer, neighbour, distance) in links.into_iter().rev() {
-            self.link(coarse, layer, neighbour, element, distance, local);
+        // Layer by layer from the lowest, nearest last: that one must, where no other did.
+        let mut linked = false;
+        for (at, (layer, neighbour, distance)) in links.iter().enumerate().rev() {
+            let nearest = at == 0 || links[at - 1].0 != *layer;
+            let new = (element, *distance);
+            linked |= self.link(coarse, *layer, *neighbour, new, nearest && !linked, local);
+            linked &= !nearest;
         }
     }
 
@@ -205,33 +213,56 @@ impl Graph {
         lock.lock().expect("no panic while a list is written")
     }
 
-    /// Adds `new` to the list of `element`; in a full one it has to earn a place.
+    /// Adds `new` to the list of `element` where there is room, and it is not there.
+    fn append(&self, layer: u8, element: u32, new: u32, distance: f32) -> bool {
+        let (ids, distances) = self.lists(layer, element);
+        let _held = self.lock(element);
+        for (id, at) in ids.iter().zip(distances) {
+            match id.load(Relaxed) {
+                NONE => {
+                    at.store(distance.to_bits(), Relaxed);
+                    id.store(new, Relaxed);
+                    return true;
+                }
+                there if there == new => return true,
+                _ => (),
+            }
+        }
+        false
+    }
+
+    /// Adds `new`, at this distance, to the list of `element`; in a full one it has to earn a place,
+    /// unless it `must` have one. Says whether it is there.
     fn link(
         &self,
         coarse: &Coarse,
         layer: u8,
         element: u32,
-        new: u32,
-        distance: f32,
+        (new, distance): (u32, f32),
+        must: bool,
         local: &mut Local,
-    ) {
+    ) -> bool {
+        if self.append(layer, element, new, distance) {
+            return true;
+        }
         let (ids, distances) = self.lists(layer, element);
         let _held = self.lock(element);
-        let free = ids.iter().position(|id| id.load(Relaxed) == NONE);
-        if let Some(free) = free {
-            distances[free].store(distance.to_bits(), Relaxed);
-            ids[free].store(new, Relaxed);
-            return;
-        }
         let [to_element, to_new] = &mut local.distances;
         to_element.clear();
         to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
         to_new.clear();
         to_new.extend(ids.iter().map(|id| coarse.distance(id.load(Relaxed), new)));
-        if let Some(slot) = replace(distance, to_element, to_new) {
+        let own = &self.lists(layer, new).0;
+        let linked = |slot: usize| {
+            let id: u32 = ids[slot].load(Relaxed);
+            own.iter().any(|other| other.load(Relaxed) == id)
+        };
+        let slot = replace(distance, Full { to_element, to_new }, linked, must);
+        if let Some(slot) = slot {
             distances[slot].store(distance.to_bits(), Relaxed);
             ids[slot].store(new, Relaxed);
         }
+        slot.is_some()
     }
 
     /// From `local.found`, the `ef` nearest to an element on a layer, nearest first, back into it.
