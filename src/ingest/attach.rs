@@ -38,13 +38,16 @@ fn clip_attach(
     image_column.expect(&name, "bytea", image_column.base == pg_sys::BYTEAOID)?;
     let is_embedding = embedding_column.base == Embedding::type_oid();
     embedding_column.expect(&name, "embedding", is_embedding)?;
-    if embedding_column.generated {
-        return Err(Failure::new(
-            Code::ERRCODE_WRONG_OBJECT_TYPE,
-            format!("column {} of table {name} is generated", quoted(embedding)),
-        )
-        .hint("Attach an ordinary column, which pgclip fills.")
-        .into());
+    // A generated image is computed anew by each update of its row, ours included.
+    for column in [&image_column, &embedding_column] {
+        if column.generated {
+            return Err(Failure::new(
+                Code::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("column {} of table {name} is generated", quoted(&column.name)),
+            )
+            .hint("Attach ordinary columns: an image that is written, an embedding that pgclip fills.")
+            .into());
+        }
     }
     if let Some(dimensions) = embedding_column.dimensions
         && dimensions != model.dimensions

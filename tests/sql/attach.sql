@@ -44,6 +44,8 @@ CREATE VIEW view AS SELECT * FROM photos;
 SELECT clip_attach('view');
 CREATE TABLE generated (image bytea, embedding embedding GENERATED ALWAYS AS ('[1]'::embedding) STORED);
 SELECT clip_attach('generated');
+CREATE TABLE decoded (text text, image bytea GENERATED ALWAYS AS (decode(text, 'base64')) STORED, embedding embedding);
+SELECT clip_attach('decoded');
 CREATE TEMP TABLE temporary (image bytea, embedding embedding);
 SELECT clip_attach('temporary');
 INSERT INTO temporary (image) VALUES (decode(:'one', 'base64'));
