@@ -37,8 +37,10 @@ fn prepared(name: &str) -> Result<(Cluster, Client)> {
     Ok((cluster, client))
 }
 
+type Statement = fn(&mut Client) -> Result<(), postgres::Error>;
+
 /// Every kind of statement that waits for the encoder.
-fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error>); 5] {
+fn statements() -> [(&'static str, Statement); 5] {
     [
         ("encode_text", |client| client.batch_execute("SELECT encode_text('never seen before')")),
         ("encode_image", |client| {
@@ -67,7 +69,7 @@ fn statements() -> [(&'static str, fn(&mut Client) -> Result<(), postgres::Error
 /// ended together with the session.
 fn interrupted(
     cluster: &Cluster,
-    statement: fn(&mut Client) -> Result<(), postgres::Error>,
+    statement: Statement,
     interrupt: &str,
 ) -> Result<(String, Client)> {
     let mut session = cluster.connect()?;

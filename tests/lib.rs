@@ -81,7 +81,7 @@ pub fn value<T: for<'a> postgres::types::FromSql<'a>>(
     query: &str,
 ) -> Result<T> {
     let row = client.query_one(query, &[]).with_context(|| query.to_owned())?;
-    Ok(row.try_get(0).with_context(|| query.to_owned())?)
+    row.try_get(0).with_context(|| query.to_owned())
 }
 
 /// The SQLSTATE with which a statement failed; what it was if it did not.
