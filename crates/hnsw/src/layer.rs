@@ -62,8 +62,7 @@ pub(crate) fn search_layer<S: Store>(
             if !seen.insert(id) {
                 continue;
             }
-            let Some((distance, upper)) = visit(store, space, query, id)? else { continue };
-            let stand = ByDistance(Stand { id, distance, upper });
+            let Some(stand) = visit(store, space, query, id)?.map(ByDistance) else { continue };
             if best.len() >= ef {
                 if best.peek().is_some_and(|far| stand > *far) {
                     continue;

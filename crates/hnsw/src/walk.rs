@@ -131,16 +131,16 @@ pub(crate) fn distance_of<S: Store>(
     query: &Query,
     id: Id,
 ) -> Result<Option<Distance>, Error<S::Error>> {
-    Ok(visit(store, space, query, id)?.map(|(distance, _)| distance))
+    Ok(visit(store, space, query, id)?.map(|stand| stand.distance))
 }
 
-/// The exact distance of an element and the tuple of its upper layers.
+/// Reads where one would stand; none where there is no such element any more.
 pub(crate) fn visit<S: Store>(
     store: &S,
     space: &Space,
     query: &Query,
     id: Id,
-) -> Result<Option<(Distance, Option<Id>)>, Error<S::Error>> {
+) -> Result<Option<Stand>, Error<S::Error>> {
     let read = store.read(id, |bytes| {
         let element = Element::new(space.layout(), bytes)?;
         if element.is_free() {
@@ -149,7 +149,7 @@ pub(crate) fn visit<S: Store>(
         let mut aside = Vec::new();
         let vector = halves(element.vector(), &mut aside);
         let distance = space.distance(&query.vector, query.norm2, vector, element.norm2());
-        Ok(Some((distance, element.upper())))
+        Ok(Some(Stand { id, distance, upper: element.upper() }))
     });
     read.map_err(Error::Store)?.unwrap_or(Ok(None)).map_err(|corrupt: Corrupt| corrupt.at(id))
 }
@@ -184,8 +184,8 @@ pub(crate) fn enter<S: Store>(
 ) -> Result<Option<(Entry, Stand)>, Error<S::Error>> {
     for _ in 0..ENTRY_TRIES {
         let Some(entry) = store.entry().map_err(Error::Store)? else { return Ok(None) };
-        if let Some((distance, upper)) = visit(store, space, query, entry.id)? {
-            return Ok(Some((entry, Stand { id: entry.id, distance, upper })));
+        if let Some(stand) = visit(store, space, query, entry.id)? {
+            return Ok(Some((entry, stand)));
         }
         store.interrupt().map_err(Error::Store)?;
     }
@@ -216,10 +216,10 @@ pub(crate) fn descend<S: Store>(
                 if !seen.insert(id) {
                     continue;
                 }
-                if let Some((distance, upper)) = visit(store, space, query, id)?
-                    && distance.inner < here.distance.inner
+                if let Some(stand) = visit(store, space, query, id)?
+                    && stand.distance.inner < here.distance.inner
                 {
-                    here = Stand { id, distance, upper };
+                    here = stand;
                     moved = true;
                 }
             }

@@ -59,7 +59,7 @@ impl Rotation {
 
     /// Which run a round transforms: the first one, the last one, in turn.
     fn run(round: usize, padded: usize, power: usize) -> std::ops::Range<usize> {
-        if round % 2 == 0 { 0..power } else { padded - power..padded }
+        if round.is_multiple_of(2) { 0..power } else { padded - power..padded }
     }
 
     /// Rotates `scale · vector` into `to`. Panics when the lengths are not the rotation's.

@@ -247,6 +247,22 @@ impl Graph {
         }
         let (ids, distances) = self.lists(layer, element);
         let _held = self.lock(element);
+        if layer > 0 {
+            // Few elements, and the ways between distant regions: chosen anew among all.
+            let Local { candidates, chosen, .. } = local;
+            candidates.clear();
+            let old = ids.iter().zip(distances);
+            candidates
+                .extend(old.map(|(id, at)| (id.load(Relaxed), f32::from_bits(at.load(Relaxed)))));
+            candidates.push((new, distance));
+            candidates.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+            select(candidates, ids.len(), |a, b| coarse.distance(a, b), chosen);
+            for ((id, at), chosen) in ids.iter().zip(distances).zip(chosen.iter()) {
+                at.store(chosen.1.to_bits(), Relaxed);
+                id.store(chosen.0, Relaxed);
+            }
+            return chosen.iter().any(|(id, _)| *id == new);
+        }
         let [to_element, to_new] = &mut local.distances;
         to_element.clear();
         to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
