@@ -1,6 +1,6 @@
 //! `encode_image(s)`, `encode_text(s)`, `clip_query` and `clip_status`: the SQL functions that ask
-//! the encoder. Each keeps what it knows about its model for as long as the statement's call site
-//! lives; `clip_query` keeps its last result too, because STABLE alone caches nothing.
+//! the encoder. Each call site keeps what it knows about its model for as long as its statement sees
+//! the same; `clip_query` keeps its last result too, because STABLE alone caches nothing.
 
 use pgclip_clip::protocol::Status;
 use pgrx::iter::TableIterator;
@@ -14,22 +14,43 @@ use crate::embedding::Embedding;
 use crate::extension::Extension;
 use crate::search::prompt;
 
-/// What a call site keeps between its calls.
+/// What a call site keeps between its calls. A call site may outlive its statement: in PL/pgSQL it
+/// lives as long as the transaction.
 #[derive(Default)]
 struct Site {
-    /// The model last asked for, by the name given.
-    model: Option<(Option<String>, Model)>,
+    /// The model last asked for, by its name.
+    model: Option<(String, Moment, Model)>,
     /// The last query and its embedding.
     query: Option<(Query, Vec<half::f16>)>,
 }
 
-/// All that the embedding of a query depends on, beside the model.
+/// What a statement sees of the database: equal moments see the same models and templates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Moment {
+    /// Transactions that had ended.
+    ended: u64,
+    /// Commands of this transaction.
+    command: pg_sys::CommandId,
+}
+
+impl Moment {
+    fn now() -> Self {
+        // SAFETY: a statement that calls functions has a snapshot.
+        unsafe {
+            let snapshot = &*pg_sys::GetActiveSnapshot();
+            Self { ended: snapshot.snapXactCompletionCount, command: snapshot.curcid }
+        }
+    }
+}
+
+/// All that the embedding of a query depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Query {
     text: String,
     digest: [u8; 32],
     domain: Option<String>,
     enhance: bool,
+    moment: Moment,
 }
 
 /// The state of the call site, made at its first call.
@@ -49,17 +70,19 @@ unsafe fn site<'a>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut Site {
     }
 }
 
-/// The model called `name`, looked up once a call site.
+/// The model called `name`, looked up once a statement.
 fn model<'a>(
-    site: &'a mut Option<(Option<String>, Model)>,
+    site: &'a mut Option<(String, Moment, Model)>,
     fcinfo: pg_sys::FunctionCallInfo,
     name: Option<&str>,
 ) -> Result<&'a Model, Failure> {
-    if !site.as_ref().is_some_and(|(known, _)| known.as_deref() == name) {
-        let found = models::resolve(&Extension::of_call(fcinfo), name)?;
-        *site = Some((name.map(str::to_owned), found));
+    let name = name.map_or_else(models::default_name, str::to_owned);
+    let now = Moment::now();
+    if !site.as_ref().is_some_and(|(known, seen, _)| *known == name && *seen == now) {
+        let found = models::resolve(&Extension::of_call(fcinfo), Some(&name))?;
+        *site = Some((name, now, found));
     }
-    let (_, model) = site.as_ref().expect("it was set above");
+    let (_, _, model) = site.as_ref().expect("it was set above");
     Ok(model)
 }
 
@@ -134,6 +157,7 @@ fn clip_query(
         digest: model.reference.digest,
         domain: domain.map(str::to_owned),
         enhance: enhance.unwrap_or(true),
+        moment: Moment::now(),
     };
     match &site.query {
         Some((known, elements)) if *known == query => Ok(Some(requests::to_embedding(elements)?)),

@@ -41,3 +41,29 @@ INSERT INTO clip_templates (domain, words) VALUES ('mine', '{a,NULL}');
 INSERT INTO clip_templates (domain, words) VALUES ('mine', '{{a},{b}}');
 INSERT INTO clip_templates (domain, templates) VALUES ('mine', '{NULL}');
 INSERT INTO clip_templates (domain) VALUES ('boats');
+
+-- A call site that outlives a statement sees what has changed: templates, and the default model.
+DELETE FROM clip_templates WHERE NOT builtin;
+CREATE FUNCTION changes() RETURNS TABLE (changed text, answer text) LANGUAGE plpgsql AS $$
+DECLARE
+    first embedding;
+    query embedding;
+BEGIN
+    FOR i IN 1..3 LOOP
+        changed := (ARRAY['nothing', 'templates', 'model'])[i];
+        IF changed = 'templates' THEN
+            INSERT INTO clip_templates (domain, words, templates) VALUES ('vehicle', '{car}', '{"the moon"}');
+        ELSIF changed = 'model' THEN
+            PERFORM set_config('pgclip.model', 'nonesuch', true);
+        END IF;
+        BEGIN
+            query := clip_query('a red car');
+            first := coalesce(first, query);
+            answer := CASE WHEN query = first THEN 'the same' ELSE 'another' END;
+        EXCEPTION WHEN OTHERS THEN
+            answer := sqlerrm;
+        END;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+SELECT * FROM changes();
