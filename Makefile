@@ -98,8 +98,8 @@ EXTENSION_ENV = PGRX_PG_CONFIG_PATH="$(PG_CONFIG)" LIBCLANG_PATH="$(DEPS)/libcla
   BINDGEN_EXTRA_CLANG_ARGS="-I$$(cc -print-file-name=include)"
 EXTENSION_ARGS = -p pgclip --target-dir $(BUILT) --no-default-features --features pg$(MAJOR)
 
-.PHONY: build extension encoder demo-program
-build: extension encoder demo-program ## Build the extension, the encoder and the demo
+.PHONY: build extension programs
+build: extension programs ## Build the extension, the encoder and the demo
 
 extension: deps
 	$(call say,Build the extension for PostgreSQL $(MAJOR)); \
@@ -108,14 +108,10 @@ extension: deps
 	  > $(BUILT)/pgclip--$(VERSION).sql; \
 	$(took)
 
-encoder: tools
-	$(call say,Build the encoder); \
-	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-encoder --target-dir target; \
-	$(took)
-
-demo-program: tools
-	$(call say,Build the demo); \
-	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-demo --target-dir target; \
+# In one command, so that what both depend on is compiled once.
+programs: tools
+	$(call say,Build the encoder and the demo); \
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-encoder -p pgclip-demo --target-dir target; \
 	$(took)
 
 -include trainer/trainer.mk
@@ -136,7 +132,7 @@ done
 endef
 
 .PHONY: install stage
-install: extension encoder ## Install into the server of PG_CONFIG (DESTDIR is honoured)
+install: extension programs ## Install into the server of PG_CONFIG (DESTDIR is honoured)
 	$(call say,Install pgclip $(VERSION) into $(DESTDIR)$(shell "$(PG_CONFIG)" --bindir) and its server's folders); \
 	bin="$(DESTDIR)$$("$(PG_CONFIG)" --bindir)"; \
 	lib="$(DESTDIR)$$("$(PG_CONFIG)" --pkglibdir)"; \
@@ -146,7 +142,7 @@ install: extension encoder ## Install into the server of PG_CONFIG (DESTDIR is h
 
 # A copy of the server's own tree with pgclip installed into it. PostgreSQL finds its folders
 # relative to its programs, so the tree keeps its shape; bin, lib and share are links into it.
-stage: extension encoder ## Put a private copy of the server with pgclip in it under target/stage
+stage: extension programs ## Put a private copy of the server with pgclip in it under target/stage
 	$(call say,Stage PostgreSQL $(MAJOR) with pgclip in $(STAGE)); \
 	bin="$$("$(PG_CONFIG)" --bindir)"; lib="$$("$(PG_CONFIG)" --pkglibdir)"; share="$$("$(PG_CONFIG)" --sharedir)"; \
 	if ! "$(PG_CONFIG)" | cmp -s - "$(STAGE)/pg_config.txt"; then \
@@ -172,7 +168,7 @@ stage: extension encoder ## Put a private copy of the server with pgclip in it u
 # ---- trying -----------------------------------------------------------------------------------
 
 .PHONY: demo demo-stop
-demo: stage demo-program ## Fill a private server with generated pictures and search them by sentences
+demo: stage ## Fill a private server with generated pictures and search them by sentences
 	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo run
 
 demo-stop: ## Stop the demo's server
@@ -183,7 +179,7 @@ demo-stop: ## Stop the demo's server
 # The tests of tests/ that run; on Debian's 15 those that depend on the server's version.
 TESTS ?=
 
-.PHONY: test test-unit test-server test-debian test-trainer
+.PHONY: test test-unit test-server test-debian
 test: lint test-unit test-server test-debian test-trainer ## Run everything that CI runs
 
 test-unit: deps ## Test what needs no PostgreSQL
@@ -210,8 +206,6 @@ test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main 
 	else \
 	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
 	fi
-
-test-trainer: trainer ## Test the trainer (after make trainer)
 
 .PHONY: bench fmt lint clean
 bench: deps ## Run the criterion benches

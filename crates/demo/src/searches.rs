@@ -13,7 +13,7 @@ use crate::report::{Hit, Search};
 use crate::server::indent;
 
 /// The sentence about a person.
-const PERSON: &str = "A woman in a skirt with a backpack.";
+const PERSON: &str = "A man carrying a backpack.";
 
 /// What is asked, and which pictures answer it.
 struct Question {
@@ -63,6 +63,7 @@ fn questions() -> Vec<Question> {
         Question::sentence("Another vehicle, enhanced", "a yellow bus", true),
         Question::sentence("A person, the sentence as it stands", PERSON, false),
         Question::sentence("The same, enhanced", PERSON, true),
+        Question::sentence("Another person, enhanced", "a woman in a red coat", true),
         Question {
             title: "By a picture that is not in the table: a green truck",
             sql: "SELECT (hit).id, (hit).camera, score\n  FROM image_search(NULL::photos, :'suspect', k => 10)".into(),
