@@ -205,6 +205,12 @@ impl Row {
                     }
                     break;
                 }
+                // Gone to another partition, whose trigger has seen it as a new row.
+                if pgrx::itemptr::item_pointer_get_block_number_no_check(next)
+                    == pg_sys::InvalidBlockNumber
+                {
+                    break;
+                }
                 tid = next;
             }
             pg_sys::ExecDropSingleTupleTableSlot(slot);

@@ -131,6 +131,22 @@ ALTER TABLE photos ENABLE TRIGGER USER;
 UPDATE photos SET image = image WHERE embedding IS NULL AND image IS NOT NULL;
 SELECT * FROM checked WHERE id = 50;
 
+-- Rows that a trigger moves to another partition before their embeddings are there.
+CREATE TABLE moved (id int, image bytea, embedding embedding) PARTITION BY LIST (id);
+CREATE TABLE moved_1 PARTITION OF moved FOR VALUES IN (1);
+CREATE TABLE moved_2 PARTITION OF moved FOR VALUES IN (2);
+SELECT clip_attach('moved');
+CREATE FUNCTION move() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE moved SET id = 2 WHERE tableoid = TG_RELID AND id = 1;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER z_move AFTER INSERT ON moved_1 FOR EACH ROW EXECUTE FUNCTION move();
+INSERT INTO moved (id, image) SELECT 1, sample('one') FROM generate_series(1, 20);
+SELECT tableoid::regclass, count(*), bool_and(embedding <=> encode_image(image) < 1e-3) AS fits FROM moved GROUP BY 1;
+SELECT pg_relation_size('moved_1') <= 8192 AS compact;
+DROP TABLE moved;
+
 -- Without the event at the statement's end nothing is lost silently.
 ALTER TABLE clip_ingest_end DISABLE TRIGGER clip_flush;
 INSERT INTO photos (id, image) VALUES (51, sample('one'));
