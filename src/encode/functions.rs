@@ -24,11 +24,16 @@ struct Site {
     query: Option<(Query, Vec<half::f16>)>,
 }
 
-/// What a statement sees of the database: equal moments see the same models and templates.
+/// What a statement sees of the database: equal moments see the same models and templates. Between
+/// two snapshots that stand at the same next transaction, transactions can only have ended, which
+/// makes the lists of those under way shorter. (The counter of completed transactions would be
+/// simpler, but copies of a snapshot, which active ones are, have it at zero.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Moment {
-    /// Transactions that had ended.
-    ended: u64,
+    /// The first transaction that had not begun.
+    next: pg_sys::TransactionId,
+    /// Transactions and subtransactions under way.
+    running: (u32, i32),
     /// Commands of this transaction.
     command: pg_sys::CommandId,
 }
@@ -38,7 +43,11 @@ impl Moment {
         // SAFETY: a statement that calls functions has a snapshot.
         unsafe {
             let snapshot = &*pg_sys::GetActiveSnapshot();
-            Self { ended: snapshot.snapXactCompletionCount, command: snapshot.curcid }
+            Self {
+                next: snapshot.xmax,
+                running: (snapshot.xcnt, snapshot.subxcnt),
+                command: snapshot.curcid,
+            }
         }
     }
 }
