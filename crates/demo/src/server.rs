@@ -73,7 +73,7 @@ pub fn open(folder: &Path, model: Option<&Path>) -> Result<(Cluster, Client)> {
 
 /// Name of the model that encodes.
 pub fn model(client: &mut Client) -> Result<String> {
-    Ok(client.query_one("SHOW pgclip.model", &[])?.get(0))
+    Ok(client.query_one("SELECT name FROM clip_models WHERE is_default", &[])?.get(0))
 }
 
 /// One COPY for each camera; every picture is encoded on the way in.
