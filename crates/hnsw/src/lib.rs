@@ -3,12 +3,14 @@
 //!
 //! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`] and
 //! [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
-//! storage, and [`search`], [`insert`] and [`repair`] are the algorithms, a file a phase. [`build`]
-//! makes a whole graph in memory, with threads, and hands out finished pages.
+//! storage, and [`search`], [`insert`](mod@insert) and [`repair`](mod@repair) are the algorithms, a
+//! file a phase. [`build`] makes a whole graph in memory, with threads, and hands out finished pages;
+//! [`check`](mod@check) says whether a graph is sound. [`memory`] is a store to try all this with.
 
 #![forbid(unsafe_code)]
 
 pub mod build;
+pub mod check;
 pub mod edges;
 pub mod error;
 pub mod id;
@@ -30,6 +32,7 @@ pub mod threads;
 mod walk;
 
 pub use build::{BuildOptions, Builder, Pages, Pushed};
+pub use check::{Fault, Report, check};
 pub use error::{Corrupt, Error, LayoutError};
 pub use id::{Id, Tid};
 pub use insert::{InsertOptions, Inserted, NewRow, insert};

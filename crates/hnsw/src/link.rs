@@ -19,14 +19,14 @@ use crate::walk::distance_of;
 pub(crate) const TRIES: usize = 32;
 
 /// A copy of an element and its edges, to be changed with nothing held.
-pub(crate) struct Copy {
+pub(crate) struct Draft {
     /// The element's record.
     pub element: Vec<u8>,
     /// The edges' tuple, where it is apart.
     pub apart: Option<(Id, Vec<u8>)>,
 }
 
-impl Copy {
+impl Draft {
     /// Copies; none where the element is gone.
     pub fn of<S: StoreMut>(
         store: &S,
@@ -156,7 +156,7 @@ pub(crate) fn link<S: StoreMut>(
         return Ok(false);
     }
     for _ in 0..TRIES {
-        let Some(copy) = Copy::of(store, space, element)? else { return Ok(false) };
+        let Some(copy) = Draft::of(store, space, element)? else { return Ok(false) };
         if copy.element(space).is_dead() {
             return Ok(false);
         }

@@ -13,7 +13,7 @@ use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::insert::{Found, load};
 use crate::layer::change_layer;
-use crate::link::{Copy, New, TRIES, link_all};
+use crate::link::{Draft, New, TRIES, link_all};
 use crate::overflow::Overflow;
 use crate::record::{Element, ElementMut};
 use crate::rows::remove_rows;
@@ -39,7 +39,7 @@ pub fn repair<S: StoreMut>(
     let mut repaired = false;
     let mut level = 0;
     for _ in 0..TRIES {
-        let Some(copy) = Copy::of(store, space, id)? else { return Ok(false) };
+        let Some(copy) = Draft::of(store, space, id)? else { return Ok(false) };
         if copy.element(space).is_dead() {
             return Ok(false);
         }
@@ -84,7 +84,7 @@ fn replacements<S: StoreMut>(
     store: &S,
     space: &Space,
     id: Id,
-    copy: &Copy,
+    copy: &Draft,
     own: &Query,
     dead: &HashSet<Id>,
 ) -> Result<Vec<(Id, Query)>, Error<S::Error>> {
@@ -147,7 +147,7 @@ fn around<S: StoreMut>(
     store: &S,
     space: &Space,
     id: Id,
-    copy: &Copy,
+    copy: &Draft,
     own: &Query,
     dead: &HashSet<Id>,
 ) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
@@ -162,7 +162,7 @@ fn around<S: StoreMut>(
         if looked > MOST_DEAD {
             break;
         }
-        let Some(other) = Copy::of(store, space, gone)? else { continue };
+        let Some(other) = Draft::of(store, space, gone)? else { continue };
         let edges = other.edges(space);
         let mut estimates = Vec::new();
         edges.estimate(own, other.origin(space, own), &mut Scratch::default(), &mut estimates);

@@ -9,8 +9,8 @@ use common::*;
 use half::f16;
 use pgclip_hnsw::memory::MemoryStore;
 use pgclip_hnsw::{
-    Builder, Control, Cut, Host, Metric, Order, Placement, Pushed, Scan, ScanOptions, Space,
-    Stopped, Store, Tid, Values, vacuum,
+    Builder, Control, Cut, Fault, Host, Id, Metric, Order, Placement, Pushed, Scan, ScanOptions,
+    Space, Stopped, Store, Tid, Values, check, vacuum,
 };
 
 const ROWS: usize = 1500;
@@ -39,6 +39,10 @@ fn options(space: &Space) -> ScanOptions {
 /// Every element can be walked to. By inner product a short vector may be nobody's neighbour, since
 /// it is nobody's nearest; a few such are no fault.
 fn assert_reachable(store: &MemoryStore, space: &Space) {
+    let report = check(store, space, elements(store).into_iter()).unwrap();
+    let faults = report.faults.iter().filter(|(_, fault)| *fault != Fault::Unreachable);
+    assert_eq!(faults.collect::<Vec<_>>(), Vec::<&(Id, Fault)>::new(), "{:?}", space.layout());
+    assert_eq!(report.layers[0], report.elements);
     let lost = unreachable(store, space);
     let few = if space.metric() == Metric::InnerProduct { ROWS / 50 } else { 0 };
     assert!(lost <= few, "{:?}: {lost} unreachable", space.layout());

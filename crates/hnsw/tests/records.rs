@@ -10,8 +10,8 @@ use pgclip_hnsw::layout::{ITEM_POINTER, MAX_RECORD, PAGE_ROOM};
 use pgclip_hnsw::overflow::Overflow;
 use pgclip_hnsw::record::{ElementMut, Upper, edges_tuple};
 use pgclip_hnsw::{
-    Element, Error, Id, InsertOptions, Layout, LayoutError, Metric, NewRow, Placement, Scan,
-    ScanOptions, Space, Values, insert, vacuum,
+    Element, Entry, Error, Fault, Id, InsertOptions, Layout, LayoutError, Metric, NewRow,
+    Placement, Scan, ScanOptions, Space, Store, StoreMut, Values, check, insert, vacuum,
 };
 
 fn layout(dims: usize, m: usize, columns: usize) -> Layout {
@@ -69,8 +69,7 @@ fn element(space: &Space, from: &[f16], to: &[Vec<f16>]) -> Vec<u8> {
     let mut bytes = vec![0; space.layout().element_bytes()];
     let mut element = ElementMut::init(space.layout(), &mut bytes, 0);
     let own = space.plain_query(from);
-    let text = space.layout().dims as f32 * 0.0;
-    element.set_vector(from, pgclip_simd::squared_norm(from), text);
+    element.set_vector(from, pgclip_simd::squared_norm(from), 0.0);
     let mut edges = element.edges().unwrap();
     for (slot, to) in to.iter().enumerate() {
         let to = space.plain_query(to);
@@ -280,4 +279,36 @@ fn views_of_any_bytes_refuse_or_answer() {
             }
         }
     }
+}
+
+/// Each fault is made by hand, and named.
+#[test]
+fn checks_name_what_is_wrong() {
+    let space = space(Metric::Cosine, 384, 0);
+    let vectors = Dice(11).clusters(384, 60);
+    let faults_after = |harm: &dyn Fn(&pgclip_hnsw::memory::MemoryStore, Id)| {
+        let store = build(&space, &vectors, 1);
+        let all = elements(&store);
+        assert_eq!(check(&store, &space, all.iter().copied()).unwrap().faults, []);
+        harm(&store, all[7]);
+        let faults = check(&store, &space, all.iter().copied()).unwrap().faults;
+        assert!(!faults.is_empty());
+        (all[7], faults)
+    };
+    // The codes are last: the first one's bytes.
+    let codes = space.layout().element_bytes() - space.layout().edges() * space.layout().code();
+    let code = codes..codes + space.layout().code();
+    let (id, faults) = faults_after(&|store, id| {
+        store.damage(id, |bytes| bytes[code.clone()].fill(7));
+    });
+    assert!(faults.iter().all(|(at, fault)| *at == id && matches!(fault, Fault::WrongCode(_))));
+    let (id, faults) = faults_after(&|store, id| store.free(id).unwrap());
+    assert!(faults.iter().any(|(_, fault)| *fault == Fault::Dangling(id)), "{faults:?}");
+    let (id, faults) = faults_after(&|store, id| store.damage(id, |bytes| bytes.truncate(9)));
+    assert!(faults.contains(&(id, Fault::Damaged("an element of another length"))));
+    let (_, faults) = faults_after(&|store, _| {
+        let entry = store.entry().unwrap();
+        store.set_entry(entry, entry.map(|entry| Entry { level: 9, ..entry })).unwrap();
+    });
+    assert!(matches!(faults[..], [(_, Fault::Entry)]), "{faults:?}");
 }

@@ -16,7 +16,7 @@ use half::f16;
 
 pub use pages::Pages;
 
-use crate::id::{ID_BYTES, Tid};
+use crate::id::{Id, Tid};
 use crate::record::Values;
 use crate::select::level_of;
 use crate::space::{Moments, Space};
@@ -129,15 +129,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The bytes that building a graph of so many elements takes at most, all phases counted, in a
-    /// builder that was told the number ([`Builder::reserve`]).
+    /// The bytes that building a graph of so many elements takes at its highest, to within a few per
+    /// cent, in a builder that was told the number ([`Builder::reserve`]).
     pub fn bytes_for(space: &Space, elements: usize, threads: usize) -> usize {
         let layout = space.layout();
-        let kept = 2 * layout.dims + 4 + ID_BYTES + 2 + 1 + 8 * layout.columns + 2 * 16;
-        let edges = 8 * layout.edges() + 4 + 4 * layout.m / layout.m.saturating_sub(1).max(1);
-        let coarse = layout.dims + 8;
-        let written = 2 * space.rotated() + 12;
-        elements * (kept + edges + coarse.max(written)) + threads * 4 * elements
+        let kept = 2 * layout.dims + size_of::<f32>() + size_of::<Tid>() + 1 + 8 * layout.columns;
+        let known = 17 * (elements * 8 / 7).next_power_of_two();
+        // Ids and distances; one element in m - 1 has an upper layer, of m of them.
+        let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
+        let making = layout.dims + 8 + threads * size_of::<u32>();
+        let writing = 2 * space.rotated() + 8 + 2 * size_of::<Id>() + size_of::<Option<Id>>();
+        // What threads and queues take beside, whatever the number.
+        const FIXED: usize = 1 << 20;
+        elements * (kept + edges) + (elements * making + known).max(elements * writing) + FIXED
     }
 
     /// The bytes taken now.

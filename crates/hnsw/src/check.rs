@@ -1,0 +1,212 @@
+//! Is the graph sound? Everything that can be told by looking: records that cannot be read, edges to
+//! nothing or to the dead, elements that no way leads to, codes that say another distance than the
+//! vectors do.
+
+use std::collections::{HashMap, HashSet};
+
+use pgclip_simd::halves;
+
+use crate::edges::{Edges, Origin, Scratch};
+use crate::error::{Corrupt, Error};
+use crate::id::Id;
+use crate::record::{Element, Upper, edges_tuple};
+use crate::space::Space;
+use crate::store::Store;
+use crate::walk::distance_of;
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A record cannot be read.
+    Damaged(&'static str),
+    /// An edge leads to a place where no element is.
+    Dangling(Id),
+    /// An edge leads to the element itself, or the same edge is there twice.
+    Doubled(Id),
+    /// An edge's code says another distance than the vectors.
+    WrongCode(Id),
+    /// No way leads from the entry point to the element, over the base layer.
+    Unreachable,
+    /// The entry point is not there, or not of the level that it should be.
+    Entry,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Elements, the dead included.
+    pub elements: u64,
+    /// Of those, dead ones.
+    pub dead: u64,
+    /// Edges on the base layer.
+    pub edges: u64,
+    /// Elements on each layer, from the base up.
+    pub layers: Vec<u64>,
+    /// What is wrong, and where.
+    pub faults: Vec<(Id, Fault)>,
+}
+
+/// One element's part of the graph.
+struct Part {
+    dead: bool,
+    level: u8,
+    upper: Option<Id>,
+    edges: Vec<Id>,
+    /// Distances to the neighbours as the codes tell them; empty without codes.
+    told: Vec<f32>,
+}
+
+/// Checks the elements at these places, which are all there are. Takes about 16 bytes of memory an
+/// edge.
+pub fn check<S: Store>(
+    store: &S,
+    space: &Space,
+    elements: impl Iterator<Item = Id>,
+) -> Result<Report, Error<S::Error>> {
+    let mut report = Report::default();
+    let mut graph: HashMap<Id, (Vec<Id>, bool)> = HashMap::new();
+    let mut levels: HashMap<Id, u8> = HashMap::new();
+    for id in elements {
+        let part = match part(store, space, id) {
+            Ok(Some(part)) => part,
+            Ok(None) => continue,
+            Err(Error::Corrupt { id, what }) => {
+                report.faults.push((id, Fault::Damaged(what)));
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        report.elements += 1;
+        report.dead += u64::from(part.dead);
+        report.edges += part.edges.len() as u64;
+        let layers = usize::from(part.level) + 1;
+        report.layers.resize(report.layers.len().max(layers), 0);
+        report.layers[..layers].iter_mut().for_each(|count| *count += 1);
+        edges_of(store, space, id, &part, &mut report)?;
+        levels.insert(id, part.level);
+        graph.insert(id, (part.edges, part.dead));
+        store.interrupt().map_err(Error::Store)?;
+    }
+    let entry = store.entry().map_err(Error::Store)?;
+    if let Some(entry) = entry
+        && levels.get(&entry.id) != Some(&entry.level)
+    {
+        report.faults.push((entry.id, Fault::Entry));
+    }
+    let mut open: Vec<Id> = entry.map(|entry| entry.id).into_iter().collect();
+    let mut seen: HashSet<Id> = open.iter().copied().collect();
+    while let Some(id) = open.pop() {
+        let edges = graph.get(&id).map_or(&[][..], |(edges, _)| edges);
+        open.extend(edges.iter().copied().filter(|id| seen.insert(*id)));
+    }
+    let lost = graph.iter().filter(|(id, (_, dead))| !dead && !seen.contains(id));
+    let mut lost: Vec<Id> = lost.map(|(id, _)| *id).collect();
+    lost.sort_unstable();
+    report.faults.extend(lost.into_iter().map(|id| (id, Fault::Unreachable)));
+    Ok(report)
+}
+
+/// Reads an element and its edges; none where it is free.
+fn part<S: Store>(store: &S, space: &Space, id: Id) -> Result<Option<Part>, Error<S::Error>> {
+    let layout = space.layout();
+    let read = store.read(id, |bytes| {
+        let element = Element::new(layout, bytes)?;
+        let mut aside = Vec::new();
+        let own = space.plain_query(halves(element.vector(), &mut aside));
+        let itself = space.distance(own.vector(), own.norm2, own.vector(), own.norm2);
+        let text = element.text();
+        let origin = Origin { inner: itself.inner, norm2: element.norm2(), text };
+        let look = |edges: Edges<'_>| {
+            let mut told = Vec::new();
+            edges.estimate(&own, origin, &mut Scratch::default(), &mut told);
+            (edges.ids().collect::<Vec<_>>(), told)
+        };
+        let part = Part {
+            dead: element.is_dead(),
+            level: element.level(),
+            upper: element.upper(),
+            edges: Vec::new(),
+            told: Vec::new(),
+        };
+        let (edges, told) = element.edges().map(look).unwrap_or_default();
+        let apart = element.edges_id().map(|id| (id, own.clone(), origin));
+        Ok((!element.is_free()).then_some((Part { edges, told, ..part }, apart)))
+    });
+    let read = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
+    let Some(Some((mut part, apart))) = read else { return Ok(None) };
+    if let Some((edges_id, own, origin)) = apart {
+        let read = store.read(edges_id, |bytes| {
+            let edges = edges_tuple(layout, bytes)?;
+            edges.estimate(&own, origin, &mut Scratch::default(), &mut part.told);
+            part.edges = edges.ids().collect();
+            Ok(())
+        });
+        read.map_err(Error::Store)?
+            .unwrap_or(Err(Corrupt("the edges are not there")))
+            .map_err(|corrupt| corrupt.at(edges_id))?;
+    }
+    Ok(Some(part))
+}
+
+/// Checks an element's edges, on all layers.
+fn edges_of<S: Store>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    part: &Part,
+    report: &mut Report,
+) -> Result<(), Error<S::Error>> {
+    let read = store.read(id, |bytes| {
+        let element = Element::new(space.layout(), bytes)?;
+        let mut aside = Vec::new();
+        Ok(space.plain_query(halves(element.vector(), &mut aside)))
+    });
+    let own = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
+    let Some(own) = own else { return Ok(()) };
+    let itself = space.distance(own.vector(), own.norm2, own.vector(), own.norm2).inner;
+    let mut seen = HashSet::from([id]);
+    for (slot, neighbour) in part.edges.iter().enumerate() {
+        if !seen.insert(*neighbour) {
+            report.faults.push((id, Fault::Doubled(*neighbour)));
+        }
+        let Some(exact) = or_fault(distance_of(store, space, &own, *neighbour), report)? else {
+            report.faults.push((id, Fault::Dangling(*neighbour)));
+            continue;
+        };
+        // What rounding of factors and vectors may come to, of the larger of both.
+        const SLACK: f32 = 0.02;
+        let size = exact.inner.abs().max(itself.abs()).max(space.scaled_norm2(own.norm2));
+        if let Some(told) = part.told.get(slot)
+            && (told - exact.inner).abs() > SLACK * size
+        {
+            report.faults.push((id, Fault::WrongCode(*neighbour)));
+        }
+    }
+    let Some(upper) = part.upper else { return Ok(()) };
+    let read = store.read(upper, |bytes| {
+        let upper = Upper::new(space.layout(), bytes)?;
+        Ok((1..=upper.level()).flat_map(|layer| upper.layer(layer)).collect::<Vec<_>>())
+    });
+    let ids = read.map_err(Error::Store)?.unwrap_or(Err(Corrupt("the upper layers are not there")));
+    let ids = or_fault(ids.map(Some).map_err(|corrupt: Corrupt| corrupt.at(upper)), report)?;
+    for neighbour in ids.unwrap_or_default() {
+        if or_fault(distance_of(store, space, &own, neighbour), report)?.is_none() {
+            report.faults.push((id, Fault::Dangling(neighbour)));
+        }
+    }
+    Ok(())
+}
+
+/// Notes damage as a fault, and goes on.
+fn or_fault<T, E>(
+    result: Result<Option<T>, Error<E>>,
+    report: &mut Report,
+) -> Result<Option<T>, Error<E>> {
+    match result {
+        Err(Error::Corrupt { id, what }) => {
+            report.faults.push((id, Fault::Damaged(what)));
+            Ok(None)
+        }
+        other => other,
+    }
+}
