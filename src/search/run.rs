@@ -68,7 +68,11 @@ fn query(extension: &Extension, source: &Source, options: &Options) -> String {
     let distance = format!("t.{embedding} OPERATOR({}.<=>) $1", extension.schema_name());
     let score = "(1::pg_catalog.float8 OPERATOR(pg_catalog.-) s.distance)::pg_catalog.float4";
     let bound = match options.min_score {
-        Some(_) => format!("WHERE {score} OPERATOR(pg_catalog.>=) $3"),
+        // A vector of zeros has no direction: its score is NaN, which sorts above all numbers.
+        Some(_) => format!(
+            "WHERE {score} OPERATOR(pg_catalog.>=) $3 \
+             AND s.distance OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8"
+        ),
         None => String::new(),
     };
     format!(

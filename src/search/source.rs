@@ -180,7 +180,7 @@ fn pick(table: &str, columns: &[Column], wanted: Option<&str>) -> Result<usize, 
     }
 }
 
-/// A binding of the relation itself, or of one that a view reads.
+/// A binding of the relation itself, with its partitions', or of one that a view reads.
 struct Found {
     binding: Binding,
     relation: pg_sys::Oid,
@@ -214,15 +214,16 @@ fn collect(
     read: Option<&[i16]>,
     found: &mut Vec<Found>,
 ) -> Result<(), Failure> {
-    for binding in Binding::all(extension, relation)? {
-        let columns = relation.tuple_desc();
-        let image_name = usize::try_from(binding.image - 1)
-            .ok()
-            .and_then(|at| columns.get(at))
-            .map(|column| column.name().to_owned())
-            .unwrap_or_default();
-        let read = read.is_none_or(|columns| columns.contains(&binding.embedding));
-        found.push(Found { binding, relation: relation.oid(), image_name, depth, read });
+    for heir in heirs(relation) {
+        for binding in Binding::all(extension, &heir)? {
+            let image_name = column_name(&heir, binding.image);
+            let embedding = number_of(relation, &column_name(&heir, binding.embedding));
+            let Some(embedding) = embedding else { continue };
+            let image = number_of(relation, &image_name).unwrap_or_default();
+            let binding = Binding { image, embedding, ..binding };
+            let read = read.is_none_or(|columns| columns.contains(&embedding));
+            found.push(Found { binding, relation: relation.oid(), image_name, depth, read });
+        }
     }
     if depth < MAX_DEPTH && (relation.is_view() || relation.is_matview()) {
         for (below, columns) in sources(relation.oid())? {
@@ -234,6 +235,40 @@ fn collect(
         }
     }
     Ok(())
+}
+
+unsafe extern "C-unwind" {
+    fn find_all_inheritors(
+        parent: pg_sys::Oid,
+        lock: pg_sys::LOCKMODE,
+        parents: *mut *mut pg_sys::List,
+    ) -> *mut pg_sys::List;
+}
+
+/// The relation, and what a search of it reads as well: its partitions and other children, which
+/// may be attached by themselves.
+fn heirs(relation: &PgRelation) -> Vec<PgRelation> {
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+    // SAFETY: a catalog lookup that locks what it finds; the list is read at once.
+    unsafe {
+        let found = pg_sys::ffi::pg_guard_ffi_boundary(|| {
+            find_all_inheritors(relation.oid(), lock, std::ptr::null_mut())
+        });
+        let found = pgrx::PgList::<pg_sys::Oid>::from_pg(found);
+        found.iter_oid().map(|heir| PgRelation::with_lock(heir, lock)).collect()
+    }
+}
+
+fn column_name(relation: &PgRelation, number: i16) -> String {
+    let columns = relation.tuple_desc();
+    let column = usize::try_from(number - 1).ok().and_then(|at| columns.get(at));
+    column.map(|column| column.name().to_owned()).unwrap_or_default()
+}
+
+fn number_of(relation: &PgRelation, name: &str) -> Option<i16> {
+    let columns = relation.tuple_desc();
+    let found = columns.iter().find(|column| !column.attisdropped && column.name() == name);
+    found.map(|column| column.attnum)
 }
 
 /// The relations that a view reads, and which of their columns.

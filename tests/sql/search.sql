@@ -37,6 +37,12 @@ SELECT * FROM text_search(NULL::photos, 'x', k => -1);
 SELECT * FROM text_search(NULL::photos, 'x', k => 100001);
 SELECT * FROM text_search(NULL::photos, 'x', k => NULL);
 SELECT * FROM text_search(NULL::photos, 'x', min_score => 'NaN');
+-- A vector of zeros has no score, so none that is high enough.
+CREATE TABLE zeros (id int, embedding embedding(128));
+INSERT INTO zeros SELECT 1, array_fill(0::real, '{128}')::embedding;
+SELECT * FROM text_search(NULL::zeros, 'x', min_score => -1);
+SELECT (hit).id, score FROM text_search(NULL::zeros, 'x');
+DROP TABLE zeros;
 SELECT * FROM text_search(NULL::photos, 'x', domain => 'none');
 SELECT * FROM text_search(NULL::photos, repeat('x', 100000));
 SELECT * FROM image_search(NULL::photos, 'no image');
@@ -100,6 +106,21 @@ BEGIN;
 DELETE FROM photos WHERE id = 2;
 SELECT (hit).id FROM text_search(NULL::photos, 'x');
 ROLLBACK;
+
+-- Partitions that are attached by themselves: a search of all has their model, or is refused.
+CREATE TABLE days (id int, image bytea, embedding embedding) PARTITION BY LIST (id);
+CREATE TABLE days_1 PARTITION OF days FOR VALUES IN (1);
+CREATE TABLE days_2 (embedding embedding, id int, image bytea);
+ALTER TABLE days ATTACH PARTITION days_2 FOR VALUES IN (2);
+SELECT clip_attach('days_2', model => 'second');
+INSERT INTO days VALUES (2, decode(:'two', 'base64'));
+SELECT (hit).id, (hit).image FROM text_search(NULL::days, 'x');
+SELECT * FROM text_search(NULL::days, 'x', model => 'pgclip-traffic-tiny');
+SELECT clip_attach('days_1');
+SELECT * FROM text_search(NULL::days, 'x');
+CREATE VIEW all_days AS SELECT * FROM days;
+SELECT * FROM text_search(NULL::all_days, 'x');
+DROP TABLE days CASCADE;
 
 -- Zero-shot classification.
 SELECT count(*), sum(probability)::numeric(6, 4) AS sum, bool_and(probability > 0) AS positive
