@@ -25,8 +25,8 @@ pub struct Distance {
 pub struct Space {
     layout: Layout,
     rotation: Option<Rotation>,
-    /// The texts' direction, of unit length, and rotated.
-    text: Option<(Vec<f32>, Vec<f32>)>,
+    /// The texts' direction, of unit length but for rounding to fp16, and rotated.
+    text: Option<(Vec<f16>, Vec<f32>)>,
 }
 
 impl Space {
@@ -39,10 +39,9 @@ impl Space {
             (Some(text), Some(rotation))
                 if norm > 0.0 && norm.is_finite() && text.len() == layout.dims =>
             {
-                let unit: Vec<f32> = text.iter().map(|x| x / norm).collect();
-                let mut rotated = unit.clone();
-                rotated.resize(rotation.rotated(), 0.0);
-                rotation.rotate_in_place(&mut rotated);
+                let unit: Vec<f16> = text.iter().map(|x| f16::from_f32(x / norm)).collect();
+                let mut rotated = vec![0.0; rotation.rotated()];
+                rotation.rotate(&unit, 1.0, &mut rotated);
                 Some((unit, rotated))
             }
             _ => None,
@@ -97,8 +96,7 @@ impl Space {
 
     /// The inner product of the scaled vector with the texts' direction.
     pub(crate) fn along_text(&self, vector: &[f16], scale: f32) -> f32 {
-        let Some((unit, _)) = &self.text else { return 0.0 };
-        scale * unit.iter().zip(vector).map(|(g, x)| g * x.to_f32()).sum::<f32>()
+        self.text.as_ref().map_or(0.0, |(unit, _)| scale * pgclip_simd::dot(unit, vector))
     }
 
     /// The distance of two vectors of which the squared norms are known.
@@ -223,8 +221,9 @@ impl Moments {
         if self.count < ENOUGH || self.centroid.len() != query.vector.len() {
             return None;
         }
-        let pairs = self.centroid.iter().zip(&query.vector);
-        let dot = query.scale * pairs.map(|(c, x)| c * x.to_f32()).sum::<f32>();
+        let mut centroid = vec![f16::ZERO; self.centroid.len()];
+        pgclip_simd::narrow(&self.centroid, &mut centroid);
+        let dot = query.scale * pgclip_simd::dot(&centroid, &query.vector);
         Some(match space.metric() {
             Metric::InnerProduct => -2.0 * dot,
             metric => {

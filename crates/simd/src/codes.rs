@@ -9,7 +9,7 @@
 //! All variants add fp32 numbers under a mask, exactly as the scalar loop does but for the order
 //! of the additions; no variant quantises the query.
 
-use crate::level::level;
+use crate::level::code_level;
 
 /// Components of a rotated vector come in whole blocks of so many: a code is whole 8-byte words.
 pub const CODE_BLOCK: usize = 64;
@@ -54,14 +54,14 @@ pub trait CodeKernels: Copy {
 #[inline]
 pub fn masked_sums(values: &[f32], codes: &[u8], sums: &mut [f32]) {
     check_masked(values, codes, sums);
-    level().masked_sums(values, codes, sums);
+    code_level().masked_sums(values, codes, sums);
 }
 
 /// Writes the code of `to - from`, both rotated. Panics when the lengths do not fit each other.
 #[inline]
 pub fn encode_residual(to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
     check_residual(to, from, code);
-    level().encode_residual(to, from, code)
+    code_level().encode_residual(to, from, code)
 }
 
 /// The inner product of two vectors of bytes, exact below 130,000 components. Panics when the
@@ -69,7 +69,7 @@ pub fn encode_residual(to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSum
 #[inline]
 pub fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
     assert_eq!(a.len(), b.len(), "vectors of different length");
-    level().dot_i8(a, b)
+    code_level().dot_i8(a, b)
 }
 
 /// What [`CodeKernels::masked_sums`] relies on.

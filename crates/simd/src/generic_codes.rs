@@ -81,7 +81,12 @@ unsafe fn masked_group<V: MaskedLanes, const N: usize>(
                 }
             }
         }
-        sums.map(|[even, odd]| even.add(odd).sum())
+        // A loop, not `map`: a closure is a function of its own, without the target features.
+        let mut totals = [0.0; N];
+        for (total, [even, odd]) in totals.iter_mut().zip(sums) {
+            *total = even.add(odd).sum();
+        }
+        totals
     }
 }
 

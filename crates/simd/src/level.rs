@@ -36,6 +36,20 @@ pub fn level() -> Level {
     *BEST.get_or_init(|| *Level::all().last().expect("scalar code runs everywhere"))
 }
 
+/// The best variant of this CPU for the kernels on [`codes`](crate::codes): AVX-512 wherever it is,
+/// even where the CPU splits it, since its mask registers take a code as it lies in memory.
+#[inline]
+pub fn code_level() -> Level {
+    static BEST: OnceLock<Level> = OnceLock::new();
+    *BEST.get_or_init(|| {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(avx512) = Avx512::new() {
+            return Level::Avx512(avx512);
+        }
+        level()
+    })
+}
+
 impl Level {
     /// Every variant that this CPU can run, the best last.
     pub fn all() -> Vec<Level> {

@@ -40,7 +40,7 @@ mod rotation;
 use half::f16;
 
 pub use bytes::{halves, prefetch};
-pub use level::{Level, level};
+pub use level::{Level, code_level, level};
 pub use rotation::Rotation;
 
 /// What cosine similarity is made of, from one pass over both vectors.

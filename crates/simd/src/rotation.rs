@@ -10,7 +10,7 @@
 use half::f16;
 
 use crate::codes::{CodeKernels, rotated_dims};
-use crate::level::level;
+use crate::level::code_level;
 
 const ROUNDS: usize = 4;
 
@@ -81,7 +81,7 @@ impl Rotation {
             let run = Self::run(round, self.padded, self.power);
             hadamard(&mut vector[run], &mut scratch);
             if self.power != self.padded {
-                level().butterflies(vector, self.padded / 2);
+                code_level().butterflies(vector, self.padded / 2);
             }
         }
     }
@@ -90,7 +90,7 @@ impl Rotation {
 /// The Hadamard transform, unscaled; from [`TRANSPOSED`] on its result is in another, fixed, order.
 fn hadamard(data: &mut [f32], scratch: &mut [f32]) {
     const LANES: usize = 16;
-    let level = level();
+    let level = code_level();
     if data.len() < TRANSPOSED {
         let strides = (0..data.len().ilog2()).map(|i| 1 << i);
         return strides.for_each(|stride| level.butterflies(data, stride));
