@@ -207,7 +207,10 @@ test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main 
 	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
 	fi
 
-.PHONY: bench fmt lint clean
+.PHONY: bench bench-copy fmt lint clean
+bench-copy: stage ## Compare COPY's images a second with the encoder's alone
+	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo bench
+
 bench: deps ## Run the criterion benches
 	$(CARGO) bench $(CARGOFLAGS) -p pgclip-benches --target-dir target
 

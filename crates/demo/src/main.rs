@@ -4,6 +4,7 @@
 //! The steps are in the order of the modules: pictures are drawn, a server is started and filled,
 //! searches are run, and what came out is printed and written as a page.
 
+mod bench;
 mod html;
 mod pictures;
 mod report;
@@ -11,13 +12,14 @@ mod searches;
 mod server;
 mod step;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pgclip_cluster::{Shutdown, workspace};
 
+use crate::pictures::Picture;
 use crate::report::Report;
 use crate::step::step;
 
@@ -40,6 +42,15 @@ enum Action {
         #[arg(long)]
         model: Option<PathBuf>,
     },
+    /// Compare the speed of COPY with that of the encoder alone.
+    Bench {
+        /// How many pictures to load.
+        #[arg(long, default_value_t = 2400)]
+        pictures: usize,
+        /// How often to measure each of the two.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+    },
     /// Stop the server.
     Stop,
 }
@@ -47,6 +58,7 @@ enum Action {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Action::Run { pictures, model } => run(pictures, model),
+        Action::Bench { pictures, rounds } => bench(pictures, rounds),
         Action::Stop => stop(),
     };
     match done {
@@ -58,10 +70,16 @@ fn main() -> ExitCode {
     }
 }
 
+fn draw(folder: &Path, count: usize) -> Result<Vec<Picture>> {
+    let images = folder.join("images");
+    step(&format!("Draw {count} pictures in {}", images.display()), || {
+        pictures::draw(&images, count)
+    })
+}
+
 fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
     let folder = workspace().join("target/demo");
-    let what = format!("Draw {count} pictures in {}", folder.join("images").display());
-    let pictures = step(&what, || pictures::draw(&folder.join("images"), count))?;
+    let pictures = draw(&folder, count)?;
     let (cluster, mut client) = server::open(&folder.join("pg"), model.as_deref())?;
     let copied = server::copy(&mut client, &pictures)?;
     let searches = searches::run(&mut client, &pictures)?;
@@ -80,6 +98,16 @@ fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
         "  SELECT (hit).id, score, (hit).label FROM text_search(NULL::photos, 'a yellow bus');"
     );
     Ok(())
+}
+
+fn bench(count: usize, rounds: usize) -> Result<()> {
+    let folder = workspace().join("target/demo");
+    let pictures = draw(&folder, count)?;
+    let (cluster, mut client) = server::open(&folder.join("bench"), None)?;
+    step("COPY with encoding against pgclip-encoder bench", || {
+        bench::run(&cluster, &mut client, &pictures, rounds)
+    })?;
+    cluster.stop(Shutdown::Fast)
 }
 
 fn stop() -> Result<()> {
