@@ -3,7 +3,7 @@
 //! No reverse edges are kept, so in-edges are found by looking at every element once. Only those
 //! with a dead neighbour cost more: their dead edges are replaced by the best of the dead elements'
 //! own neighbours, found by estimate in the dead elements' records and then measured. The phases,
-//! each over all elements: [`remove_rows`](crate::remove_rows) marks; [`repair`] replaces;
+//! each over all elements: [`remove_rows`] marks; [`repair()`] replaces;
 //! [`move_entry`] once; [`free`] for each that is dead. [`vacuum`] is all of them in a row.
 
 use std::collections::HashSet;

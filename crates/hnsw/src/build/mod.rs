@@ -1,7 +1,7 @@
 //! Building a whole graph in memory: vectors are gathered, the graph is made by threads, and
 //! finished pages come out.
 //!
-//! [`Builder`] gathers, [`graph`] makes the edges, [`pages`] decides where each record goes and
+//! [`Builder`] gathers, `graph` makes the edges, `pages` decides where each record goes and
 //! writes it. All arrays are flat and their sizes known beforehand, so [`Builder::bytes_for`] can
 //! say what a build will take.
 
