@@ -44,6 +44,9 @@ struct Client {
     link: Option<Link>,
     last_id: u64,
     pending: HashMap<u64, Pending>,
+    /// Since when connections end before the encoder greets: it is about to be gone, and its
+    /// socket still takes connections.
+    refused_since: Option<Instant>,
 }
 
 /// A request, kept until its answer is here.
@@ -59,6 +62,8 @@ struct Link {
     /// Frames to be written; of the first, `written` bytes are.
     outgoing: VecDeque<(u64, Rc<Vec<u8>>)>,
     written: usize,
+    /// The encoder has answered on it.
+    greeted: bool,
 }
 
 /// Sends a request without waiting for more than a connection.
@@ -88,6 +93,9 @@ pub fn send(request: impl FnOnce(u64) -> Request) -> Result<Ticket, Failure> {
 
 /// Opens a connection, starting the encoder where needed, and sends all that is unanswered.
 fn connect() -> Result<(), Failure> {
+    if CLIENT.with_borrow(|client| client.refused_since.is_some()) {
+        socket::pause(RETRY);
+    }
     let stream = open()?;
     CLIENT.with_borrow_mut(|client| client.resume(stream));
     Ok(())
@@ -180,7 +188,7 @@ impl Client {
         unanswered.sort_by_key(|(id, _)| **id);
         outgoing.extend(unanswered.iter().map(|(id, pending)| (**id, Rc::clone(&pending.frame))));
         let reader = FrameReader::new();
-        self.link = Some(Link { stream, reader, outgoing, written: 0 });
+        self.link = Some(Link { stream, reader, outgoing, written: 0, greeted: false });
     }
 
     /// Writes and reads what goes without waiting. A lost connection is no error as long as the
@@ -190,7 +198,10 @@ impl Client {
         let moved = link.write().and_then(|()| link.read());
         loop {
             match link.reader.next_message() {
-                Ok(Some(Response::Hello { version: VERSION })) => {}
+                Ok(Some(Response::Hello { version: VERSION })) => {
+                    link.greeted = true;
+                    self.refused_since = None;
+                }
                 Ok(Some(Response::Hello { version })) => {
                     self.link = None;
                     return Err(Failure::new(
@@ -227,15 +238,22 @@ impl Client {
         Ok(())
     }
 
-    /// Counts a death of the encoder against every unanswered request.
+    /// Counts a death of the encoder against every unanswered request, if it got that far: one
+    /// that did not greet worked on none.
     fn lost(&mut self, error: &io::Error) -> Result<(), Failure> {
-        self.link = None;
+        if self.link.take().is_some_and(|link| !link.greeted) {
+            let since = self.refused_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < PATIENCE {
+                return Ok(());
+            }
+        }
         let mut spent = false;
         for pending in self.pending.values_mut().filter(|pending| pending.answer.is_none()) {
             pending.deaths += 1;
             spent |= pending.deaths > MAX_DEATHS;
         }
         if spent {
+            self.refused_since = None;
             return Err(Failure::new(
                 Code::ERRCODE_SYSTEM_ERROR,
                 "the encoder process ended twice while it worked on this statement",
