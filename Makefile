@@ -227,5 +227,6 @@ lint: deps ## Check format and lints, warnings denied
 	$(EXTENSION_ENV) $(CARGO) clippy $(CARGOFLAGS) $(EXTENSION_ARGS) -- -D warnings; \
 	$(took)
 
-clean: ## Remove everything that was made
+clean: ## Stop the demo's server and remove everything that was made
+	@[ ! -x target/release/pgclip-demo ] || $(MAKE) demo-stop || true
 	rm -rf target
