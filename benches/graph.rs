@@ -82,7 +82,7 @@ fn kernels(c: &mut Criterion) {
 
 fn build(space: &Space, vectors: &[Vec<f16>]) -> MemoryStore {
     let mut builder = Builder::new(space);
-    builder.reserve(vectors.len());
+    builder.reserve(vectors.len()).expect("memory");
     for (block, vector) in (0..).zip(vectors) {
         builder.push(vector, Tid { block, item: 1 }, Values::new(0, &[]));
     }

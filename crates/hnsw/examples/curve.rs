@@ -130,7 +130,7 @@ fn main() {
     let space = Space::new(layout, 42, Some(&world.text));
     let started = Instant::now();
     let mut builder = Builder::new(&space);
-    builder.reserve(rows);
+    builder.reserve(rows).expect("memory");
     for (i, vector) in (0..).zip(&vectors) {
         builder.push(vector, Tid { block: i, item: 1 }, Values::new(0, &[]));
     }

@@ -31,7 +31,7 @@ pub mod store;
 pub mod threads;
 mod walk;
 
-pub use build::{BuildOptions, Builder, Pages, Pushed};
+pub use build::{BuildError, BuildOptions, Builder, NoMemory, Pages, Pushed};
 pub use check::{Fault, Report, check};
 pub use error::{Corrupt, Error, LayoutError};
 pub use id::{Id, Tid};

@@ -9,8 +9,8 @@ use common::*;
 use half::f16;
 use pgclip_hnsw::memory::MemoryStore;
 use pgclip_hnsw::{
-    Builder, Control, Cut, Fault, Host, Id, Metric, Order, Placement, Pushed, Scan, ScanOptions,
-    Space, Stopped, Store, Tid, Values, check, vacuum,
+    BuildError, Builder, Control, Cut, Fault, Host, Id, Metric, Order, Placement, Pushed, Scan,
+    ScanOptions, Space, Stopped, Store, Tid, Values, check, vacuum,
 };
 
 const ROWS: usize = 1500;
@@ -368,7 +368,7 @@ fn builds_can_be_stopped() {
         let control = Control::default();
         let options = pgclip_hnsw::BuildOptions { ef_construction: 200, threads, seed: 1 };
         let built = builder.build(options, 0, &control, &mut Impatient(&control));
-        assert_eq!(built.err(), Some(Stopped));
+        assert_eq!(built.err(), Some(BuildError::Stopped(Stopped)));
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::Mutex;
 
 use half::f16;
 
+use super::room::{BuildError, filled};
 use crate::layout::Metric;
 use crate::space::Space;
-use crate::threads::{Control, Host, Stopped, share};
+use crate::threads::{Control, Host, share};
 
 /// All vectors, rounded.
 #[derive(Debug)]
@@ -31,16 +32,16 @@ impl Coarse {
         threads: usize,
         control: &Control,
         host: &mut dyn Host,
-    ) -> Result<Self, Stopped> {
+    ) -> Result<Self, BuildError> {
         const GRAIN: usize = 1024;
         let dims = space.layout().dims;
         let count = norms.len();
         let mut coarse = Self {
             dims,
             metric: space.metric(),
-            bytes: vec![0; dims * count],
-            steps: vec![0.0; count],
-            norms: vec![0.0; count],
+            bytes: filled(dims * count, || 0)?,
+            steps: filled(count, || 0.0)?,
+            norms: filled(count, || 0.0)?,
         };
         let pieces: Vec<_> = coarse
             .bytes

@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use super::BuildOptions;
 use super::coarse::Coarse;
+use super::room::{BuildError, NoMemory, filled, reserve};
 use crate::layout::Layout;
 use crate::select::{Full, replace, select};
-use crate::threads::{Control, Host, Stopped, share};
+use crate::threads::{Control, Host, share};
 
 /// No element.
 const NONE: u32 = u32::MAX;
@@ -96,8 +97,8 @@ impl Local {
     }
 }
 
-fn atomics(count: usize) -> Vec<AtomicU32> {
-    (0..count).map(|_| AtomicU32::new(NONE)).collect()
+fn atomics(count: usize) -> Result<Vec<AtomicU32>, NoMemory> {
+    filled(count, || AtomicU32::new(NONE))
 }
 
 impl Graph {
@@ -108,11 +109,12 @@ impl Graph {
         options: BuildOptions,
         control: &Control,
         host: &mut dyn Host,
-    ) -> Result<Self, Stopped> {
+    ) -> Result<Self, BuildError> {
         const LOCKS: usize = 1 << 16;
         const GRAIN: usize = 16;
         let count = levels.len();
-        let mut upper_at = Vec::with_capacity(count);
+        let mut upper_at = Vec::new();
+        reserve(&mut upper_at, count)?;
         let mut layers = 0u32;
         for level in &levels {
             upper_at.push(layers);
@@ -124,10 +126,10 @@ impl Graph {
             m: layout.m,
             chosen: layout.chosen(),
             entry,
-            base: atomics(count * 2 * layout.m),
-            base_distances: atomics(count * 2 * layout.m),
-            upper: atomics(layers as usize * layout.m),
-            upper_distances: atomics(layers as usize * layout.m),
+            base: atomics(count * 2 * layout.m)?,
+            base_distances: atomics(count * 2 * layout.m)?,
+            upper: atomics(layers as usize * layout.m)?,
+            upper_distances: atomics(layers as usize * layout.m)?,
             upper_at,
             locks: (0..count.min(LOCKS)).map(|_| Mutex::new(())).collect(),
             levels,

@@ -8,6 +8,7 @@
 mod coarse;
 mod graph;
 mod pages;
+mod room;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -15,12 +16,14 @@ use std::hash::{BuildHasherDefault, Hasher};
 use half::f16;
 
 pub use pages::Pages;
+pub use room::{BuildError, NoMemory};
 
 use crate::id::{Id, Tid};
+use crate::layout::Layout;
 use crate::record::Values;
 use crate::select::level_of;
 use crate::space::{Moments, Space};
-use crate::threads::{Control, Host, Stopped};
+use crate::threads::{Control, Host};
 
 /// How a graph is built.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +45,12 @@ pub enum Pushed {
     Duplicate,
     /// Its vector cannot be indexed: zero, under cosine.
     Skipped,
+    /// There is no memory for it, and nothing has changed.
+    Full,
 }
+
+/// The bytes of an element in the table of known vectors: hash, number and a byte of control.
+const KNOWN_BYTES: usize = 17;
 
 /// Vectors and rows, on their way to become a graph.
 #[derive(Debug)]
@@ -68,6 +76,13 @@ pub(crate) struct Rows {
 }
 
 impl Rows {
+    /// Makes room for one more row.
+    fn room(&mut self, columns: usize) -> Result<(), NoMemory> {
+        room::grow(&mut self.tids, 1)?;
+        room::grow(&mut self.nulls, 1)?;
+        room::grow(&mut self.values, 8 * columns)
+    }
+
     fn push(&mut self, tid: Tid, values: Values<'_>) {
         self.tids.push(tid);
         self.nulls.push(values.nulls());
@@ -134,7 +149,7 @@ impl<'a> Builder<'a> {
     pub fn bytes_for(space: &Space, elements: usize, threads: usize) -> usize {
         let layout = space.layout();
         let kept = 2 * layout.dims + size_of::<f32>() + size_of::<Tid>() + 1 + 8 * layout.columns;
-        let known = 17 * (elements * 8 / 7).next_power_of_two();
+        let known = KNOWN_BYTES * (elements * 8 / 7).next_power_of_two();
         // Ids and distances; one element in m - 1 has an upper layer, of m of them.
         let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
         let making = layout.dims + 8 + threads * size_of::<u32>();
@@ -157,15 +172,17 @@ impl<'a> Builder<'a> {
             + self.known.capacity() * 18
     }
 
-    /// Makes room for so many elements at once: growing by doubling would take up to twice as much.
-    pub fn reserve(&mut self, elements: usize) {
+    /// Makes room for so many elements at once. A builder that gets more grows by an eighth at a
+    /// time, and needs the old memory beside the new while it does.
+    pub fn reserve(&mut self, elements: usize) -> Result<(), NoMemory> {
         let layout = self.space.layout();
-        self.vectors.reserve_exact(elements * layout.dims);
-        self.norms.reserve_exact(elements);
-        self.rows.tids.reserve_exact(elements);
-        self.rows.nulls.reserve_exact(elements);
-        self.rows.values.reserve_exact(elements * 8 * layout.columns);
-        self.known.reserve(elements);
+        room::reserve(&mut self.vectors, elements.saturating_mul(layout.dims))?;
+        room::reserve(&mut self.norms, elements)?;
+        room::reserve(&mut self.rows.tids, elements)?;
+        room::reserve(&mut self.rows.nulls, elements)?;
+        room::reserve(&mut self.rows.values, elements.saturating_mul(8 * layout.columns))?;
+        let bytes = elements.saturating_mul(KNOWN_BYTES);
+        self.known.try_reserve(elements).map_err(|_| NoMemory { bytes })
     }
 
     /// The number of elements.
@@ -186,23 +203,42 @@ impl<'a> Builder<'a> {
         if !self.space.is_indexable(vector) {
             return Pushed::Skipped;
         }
-        let number = self.norms.len() as u32;
-        let first = *self.known.entry(hash(vector)).or_insert(number);
-        let same = |element: u32| {
-            let at = element as usize * layout.dims;
-            let bits = |x: &f16| x.to_bits();
-            self.vectors[at..at + layout.dims].iter().map(bits).eq(vector.iter().map(bits))
-        };
-        if first != number && same(first) {
+        let hash = hash(vector);
+        let known = self.known.get(&hash).copied();
+        if let Some(element) = known.filter(|element| self.is(*element, vector)) {
+            if self.more.room(layout.columns).and(room::grow(&mut self.more_of, 1)).is_err() {
+                return Pushed::Full;
+            }
             self.more.push(tid, values);
-            self.more_of.push(first);
+            self.more_of.push(element);
             return Pushed::Duplicate;
         }
+        if self.room().is_err() {
+            return Pushed::Full;
+        }
+        self.known.entry(hash).or_insert(self.norms.len() as u32);
         self.vectors.extend_from_slice(vector);
         self.norms.push(pgclip_simd::squared_norm(vector));
         self.rows.push(tid, values);
         self.moments.add(self.space, vector);
         Pushed::New
+    }
+
+    /// Has this element this vector, bit for bit?
+    fn is(&self, element: u32, vector: &[f16]) -> bool {
+        let at = element as usize * vector.len();
+        let bits = |x: &f16| x.to_bits();
+        self.vectors[at..at + vector.len()].iter().map(bits).eq(vector.iter().map(bits))
+    }
+
+    /// Makes room for one more element.
+    fn room(&mut self) -> Result<(), NoMemory> {
+        let Layout { dims, columns, .. } = *self.space.layout();
+        room::grow(&mut self.vectors, dims)?;
+        room::grow(&mut self.norms, 1)?;
+        self.rows.room(columns)?;
+        let bytes = self.known.len().saturating_mul(KNOWN_BYTES);
+        self.known.try_reserve(1).map_err(|_| NoMemory { bytes })
     }
 
     /// Makes the graph and lays it out on pages from `first_block` on.
@@ -212,7 +248,7 @@ impl<'a> Builder<'a> {
         first_block: u32,
         control: &Control,
         host: &mut dyn Host,
-    ) -> Result<Pages<'a>, Stopped> {
+    ) -> Result<Pages<'a>, BuildError> {
         let levels: Vec<u8> = (0..self.len() as u64)
             .map(|number| level_of(self.space.layout(), options.seed, number))
             .collect();

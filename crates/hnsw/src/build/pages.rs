@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use half::f16;
 
 use super::graph::Graph;
+use super::room::{BuildError, NoMemory, filled, reserve};
 use super::{Builder, Rows};
 use crate::edges::{EdgesMut, End};
 use crate::id::Id;
@@ -73,10 +74,11 @@ impl<'a> Pages<'a> {
         threads: usize,
         control: &Control,
         host: &mut dyn Host,
-    ) -> Result<Self, Stopped> {
+    ) -> Result<Self, BuildError> {
         let Builder { space, vectors, norms, rows, more, more_of, known, moments } = builder;
         drop(known);
-        let mut more_order: Vec<u32> = (0..more_of.len() as u32).collect();
+        let mut numbers = 0..more_of.len() as u32;
+        let mut more_order: Vec<u32> = filled(more_of.len(), || numbers.next().unwrap_or(0))?;
         more_order.sort_by_key(|at| more_of[*at as usize]);
         let count = norms.len();
         let mut pages = Self {
@@ -89,16 +91,16 @@ impl<'a> Pages<'a> {
             moments,
             graph,
             rotated: Vec::new(),
-            texts: vec![0.0; count],
+            texts: filled(count, || 0.0)?,
             order: Vec::new(),
-            element: vec![Id { block: 0, item: 0 }; count],
+            element: filled(count, || Id { block: 0, item: 0 })?,
             edges: Vec::new(),
-            upper: vec![None; count],
+            upper: filled(count, || None)?,
             overflow: Vec::new(),
             further: Vec::new(),
             plan: Vec::new(),
         };
-        pages.place(first_block, &more_of);
+        pages.place(first_block, &more_of)?;
         pages.rotate(threads, control, host)?;
         Ok(pages)
     }
@@ -156,13 +158,13 @@ impl<'a> Pages<'a> {
         threads: usize,
         control: &Control,
         host: &mut dyn Host,
-    ) -> Result<(), Stopped> {
+    ) -> Result<(), BuildError> {
         const GRAIN: usize = 1024;
         let (space, dims, width) = (self.space, self.space.layout().dims, self.space.rotated());
         if width == 0 {
             return Ok(());
         }
-        self.rotated = vec![f16::ZERO; width * self.norms.len()];
+        self.rotated = filled(width * self.norms.len(), || f16::ZERO)?;
         let (vectors, norms) = (&self.vectors, &self.norms);
         let pieces: Vec<_> = self
             .rotated
@@ -191,15 +193,16 @@ impl<'a> Pages<'a> {
                     }
                 }
             },
-        )
+        )?;
+        Ok(())
     }
 
     /// Decides where everything goes.
-    fn place(&mut self, first_block: u32, more_of: &[u32]) {
+    fn place(&mut self, first_block: u32, more_of: &[u32]) -> Result<(), NoMemory> {
         let layout = self.space.layout();
         let mut next = Cursor { block: first_block, item: 0, room: PAGE_ROOM };
         let per_page = PAGE_ROOM / (layout.element_bytes() + ITEM_POINTER);
-        self.order = self.local_order(per_page);
+        self.order = self.local_order(per_page)?;
         for (page, elements) in self.order.chunks(per_page).enumerate() {
             let start = page * per_page;
             self.plan.push(Plan::Elements(start..start + elements.len()));
@@ -209,7 +212,7 @@ impl<'a> Pages<'a> {
             next.turn();
         }
         if layout.placement == Placement::Split {
-            self.edges = vec![Id { block: 0, item: 0 }; self.order.len()];
+            self.edges = filled(self.order.len(), || Id { block: 0, item: 0 })?;
             let per_page = PAGE_ROOM / (layout.edges_tuple() + ITEM_POINTER);
             for (page, elements) in self.order.chunks(per_page).enumerate() {
                 let start = page * per_page;
@@ -237,6 +240,7 @@ impl<'a> Pages<'a> {
             next.turn();
         }
         self.place_further(more_of, next);
+        Ok(())
     }
 
     /// Decides where further rows go: for each element a chain, whose newest tuple has room left
@@ -272,10 +276,11 @@ impl<'a> Pages<'a> {
 
     /// An order that puts neighbours on the same page: breadth first from the entry point, each
     /// page filled up with neighbours of its first element.
-    fn local_order(&self, per_page: usize) -> Vec<u32> {
+    fn local_order(&self, per_page: usize) -> Result<Vec<u32>, NoMemory> {
         let count = self.norms.len();
-        let mut order = Vec::with_capacity(count);
-        let mut placed = vec![false; count];
+        let mut order = Vec::new();
+        reserve(&mut order, count)?;
+        let mut placed = filled(count, || false)?;
         let mut queue: VecDeque<u32> = self.graph.entry.into_iter().collect();
         let mut rest = 0..count as u32;
         while order.len() < count {
@@ -302,7 +307,7 @@ impl<'a> Pages<'a> {
                 }
             }
         }
-        order
+        Ok(order)
     }
 
     fn page(&self, page: usize, ends: &mut Ends) -> Vec<Vec<u8>> {
