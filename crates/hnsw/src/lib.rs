@@ -4,7 +4,8 @@
 //! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`] and
 //! [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
 //! storage, and [`search`], [`insert`](mod@insert) and [`repair`](mod@repair) are the algorithms, a
-//! file a phase. [`build`] makes a whole graph in memory, with threads, and hands out finished pages;
+//! file a phase. [`filter`] encodes filter values and decides which rows pass.
+//! [`build`] makes a whole graph in memory, with threads, and hands out finished pages;
 //! [`check`](mod@check) says whether a graph is sound. [`memory`] is a store to try all this with.
 
 #![forbid(unsafe_code)]
@@ -13,6 +14,7 @@ pub mod build;
 pub mod check;
 pub mod edges;
 pub mod error;
+pub mod filter;
 pub mod id;
 pub mod insert;
 mod layer;
