@@ -14,9 +14,14 @@ pub struct Extension {
 impl Extension {
     /// Of the function that is being called.
     pub fn of_call(fcinfo: pg_sys::FunctionCallInfo) -> Self {
-        // SAFETY: a call's `flinfo` names the function; a function that runs is in the catalog.
+        // SAFETY: a call's `flinfo` names the function.
+        Self::of_function(unsafe { (*(*fcinfo).flinfo).fn_oid })
+    }
+
+    /// Of one of its functions.
+    pub fn of_function(function: pg_sys::Oid) -> Self {
+        // SAFETY: a function that runs is in the catalog.
         unsafe {
-            let function = (*(*fcinfo).flinfo).fn_oid;
             let key = pg_sys::SysCacheIdentifier::PROCOID as i32;
             let row = pg_sys::SearchSysCache1(key, function.into());
             if row.is_null() {

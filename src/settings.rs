@@ -33,6 +33,23 @@ impl Device {
     }
 }
 
+/// What a scan of an index does after its first rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum IterativeScan {
+    #[name = c"strict"]
+    Strict,
+    #[name = c"relaxed"]
+    Relaxed,
+    #[name = c"off"]
+    Off,
+}
+
+pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.15);
+pub static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(1000);
+pub static ITERATIVE_SCAN: GucSetting<IterativeScan> =
+    GucSetting::<IterativeScan>::new(IterativeScan::Strict);
+pub static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
+pub static SCAN_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(64 << 10);
 pub static MODEL: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(Some(c""));
 pub static ENCODER_PATH: GucSetting<Option<CString>> =
     GucSetting::<Option<CString>>::new(Some(c""));
@@ -148,6 +165,7 @@ pub fn init() {
         GucContext::Sighup,
         GucFlags::default(),
     );
+    search();
     // SAFETY: a plain call with a constant string, made once at load.
     unsafe {
         #[cfg(feature = "pg14")]
@@ -155,6 +173,58 @@ pub fn init() {
         #[cfg(not(feature = "pg14"))]
         pg_sys::MarkGUCPrefixReserved(c"pgclip".as_ptr());
     }
+}
+
+/// What a search of an index goes by; anybody may set it.
+fn search() {
+    GucRegistry::define_float_guc(
+        c"pgclip.search_slack",
+        c"How much farther than the k-th best row a search of an index looks.",
+        c"The accuracy of searches: more finds more, and takes longer. 0.1 to 0.3 is usual.",
+        &SEARCH_SLACK,
+        0.0,
+        100.0,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pgclip.ef_search",
+        c"The most rows that a search finds before it returns some.",
+        c"A cap beside pgclip.search_slack, which ends most searches earlier.",
+        &EF_SEARCH,
+        1,
+        1_000_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"pgclip.iterative_scan",
+        c"Whether an index is searched on when more rows are wanted, and what happens to rows found late.",
+        c"strict leaves late rows out, so that rows come in order; relaxed returns them out of order; off ends after pgclip.ef_search rows.",
+        &ITERATIVE_SCAN,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pgclip.max_scan_tuples",
+        c"The most records of an index that one scan looks at.",
+        c"A scan that ends here says so in a warning when more rows were wanted.",
+        &MAX_SCAN_TUPLES,
+        1,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"pgclip.scan_memory",
+        c"Memory for the candidates and the rows held back of one scan of an index.",
+        c"",
+        &SCAN_MEMORY,
+        64,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::UNIT_KB,
+    );
 }
 
 fn path(

@@ -1,0 +1,30 @@
+//! The index access method `clip_hnsw`: the graph of `pgclip-hnsw` on PostgreSQL's pages.
+//!
+//! [`handler`] lists what the server calls, a file a phase: [`build`], [`insert`], [`scan`],
+//! [`vacuum`], [`cost`]. Below them, [`meta`] and [`page`] are the bytes, [`store`] reads and
+//! changes records through the buffer manager, [`open`] knows an index's vector space, and
+//! [`columns`] what its columns are. [`limit`] finds out how many rows a scan is wanted for, and
+//! [`check`] has the SQL functions that look into an index.
+
+mod build;
+mod check;
+mod columns;
+mod cost;
+mod error;
+mod filter;
+mod handler;
+mod insert;
+mod limit;
+mod meta;
+mod open;
+mod options;
+mod page;
+mod scan;
+mod store;
+mod vacuum;
+
+/// Called once when a server process loads the library.
+pub fn init() {
+    options::init();
+    limit::init();
+}

@@ -1,0 +1,100 @@
+//! An index made ready: its meta data and its vector space. Its own file because a space takes
+//! longer to make than a short scan, so a session keeps those that it has used.
+
+use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::rc::Rc;
+
+use half::f16;
+use pgclip_hnsw::{Moments, Query, Space};
+
+use super::error::corrupt;
+use super::meta::{MEAN_BLOCK, META_BLOCK, Meta, TEXT_BLOCK};
+use super::store::IndexStore;
+
+/// A space is decided by these.
+#[derive(Debug, Clone, PartialEq)]
+struct Key {
+    layout: pgclip_hnsw::Layout,
+    seed: u64,
+    text: u64,
+}
+
+/// Spaces kept for the next statement.
+const KEPT: usize = 8;
+
+thread_local! {
+    static SPACES: RefCell<Vec<(Key, Rc<Space>)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The digest of a texts' direction that a meta page has: never 0.
+pub fn text_digest(text: &[f32]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.iter().for_each(|x| x.to_bits().hash(&mut hasher));
+    hasher.finish().max(1)
+}
+
+/// Vectors of fp16 as they lie on a page.
+pub fn to_bytes(vector: &[f32]) -> Vec<u8> {
+    vector.iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect()
+}
+
+/// The numbers of such bytes.
+pub fn from_bytes(bytes: &[u8]) -> Vec<f32> {
+    let pairs = bytes.chunks_exact(2);
+    pairs.map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
+}
+
+/// The space of an index; none until its dimensions are known.
+pub fn space(store: &IndexStore, meta: &Meta) -> Option<Rc<Space>> {
+    let layout = match meta.layout() {
+        Ok(layout) => layout?,
+        Err(error) => corrupt(store.index(), META_BLOCK, &error.to_string()),
+    };
+    let key = Key { layout, seed: meta.seed, text: meta.text };
+    let known = SPACES.with_borrow(|spaces| {
+        spaces.iter().find(|(other, _)| *other == key).map(|(_, space)| Rc::clone(space))
+    });
+    if known.is_some() {
+        return known;
+    }
+    let text = (meta.text != 0).then(|| from_bytes(&store.vector(TEXT_BLOCK, 2 * key.layout.dims)));
+    let space = Rc::new(Space::new(key.layout.clone(), meta.seed, text.as_deref()));
+    SPACES.with_borrow_mut(|spaces| {
+        spaces.truncate(KEPT - 1);
+        spaces.insert(0, (key, Rc::clone(&space)));
+    });
+    Some(space)
+}
+
+/// The mean inner distance of a query to everything in the index, where enough is known of it.
+pub fn mean_distance(store: &IndexStore, meta: &Meta, space: &Space, query: &Query) -> Option<f32> {
+    if meta.counted == 0 {
+        return None;
+    }
+    let centroid = from_bytes(&store.vector(MEAN_BLOCK, 2 * space.layout().dims));
+    let moments = Moments { count: meta.counted, norm2: meta.norm2, centroid };
+    moments.mean_distance(space, query)
+}
+
+/// Writes the moments into the index.
+pub fn set_moments(store: &IndexStore, moments: &Moments) {
+    if moments.count == 0 {
+        return;
+    }
+    let bytes = to_bytes(&moments.centroid);
+    store.set_vector(MEAN_BLOCK, |page| page[..bytes.len()].copy_from_slice(&bytes));
+    store.change_meta(|meta| {
+        (meta.counted, meta.norm2) = (moments.count, moments.norm2);
+        Some(())
+    });
+}
+
+/// Reads the moments.
+pub fn moments(store: &IndexStore, meta: &Meta, space: &Space) -> Moments {
+    if meta.counted == 0 {
+        return Moments::default();
+    }
+    let centroid = from_bytes(&store.vector(MEAN_BLOCK, 2 * space.layout().dims));
+    Moments { count: meta.counted, norm2: meta.norm2, centroid }
+}

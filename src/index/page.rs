@@ -1,0 +1,99 @@
+//! A page of an index as bytes: its kind, and where its items lie. Everything that a page says about
+//! itself is checked before it is believed, since a page of garbage must be an error and no crash.
+//!
+//! ```text
+//! page header (24 B) │ item pointers │ … free … │ items │ special (16 B):
+//!  0  u32   magic, "pgcl"
+//!  4  u16   kind: 1 meta, 2 a vector, 3 records
+//!  6  u16   format version
+//!  8  8 B   zeros
+//! ```
+
+use std::ops::Range;
+
+use pgrx::pg_sys;
+
+use super::meta::{FORMAT_VERSION, MAGIC};
+
+/// The bytes of a page.
+pub const PAGE: usize = pg_sys::BLCKSZ as usize;
+/// The bytes of a page's header.
+pub const HEADER: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
+/// The bytes at its end.
+pub const SPECIAL: usize = 16;
+
+const _: () = assert!(PAGE == 8192, "records are laid out for pages of 8 kB");
+const _: () = assert!(HEADER == 24 && size_of::<pg_sys::ItemIdData>() == 4);
+const _: () = assert!(PAGE - HEADER - SPECIAL == pgclip_hnsw::layout::PAGE_ROOM);
+
+/// What a page holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u16)]
+pub enum Kind {
+    Meta = 1,
+    Vector = 2,
+    Records = 3,
+}
+
+/// The special bytes of a page.
+pub fn special(kind: Kind) -> [u8; SPECIAL] {
+    let mut bytes = [0; SPECIAL];
+    bytes[..4].copy_from_slice(&MAGIC.to_le_bytes());
+    bytes[4..6].copy_from_slice(&(kind as u16).to_le_bytes());
+    bytes[6..8].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    bytes
+}
+
+/// Is this a page of ours, of this kind?
+pub fn check(page: &[u8; PAGE], kind: Kind) -> Result<(), &'static str> {
+    let at = u16::from_ne_bytes([page[16], page[17]]);
+    if usize::from(at) != PAGE - SPECIAL {
+        return Err("it is no page of an index");
+    }
+    let found = &page[PAGE - SPECIAL..];
+    let wanted = special(kind);
+    if found[..4] != wanted[..4] {
+        Err("it is no page of this kind of index")
+    } else if found[6..8] != wanted[6..8] {
+        Err("it has another format version")
+    } else if found[4..6] != wanted[4..6] {
+        Err("it holds something else")
+    } else {
+        Ok(())
+    }
+}
+
+/// Is it a page of zeros, as a crash between adding and filling it leaves behind?
+pub fn is_new(page: &[u8; PAGE]) -> bool {
+    page[14..16] == [0, 0]
+}
+
+/// The number of items.
+pub fn items(page: &[u8; PAGE]) -> u16 {
+    let lower = usize::from(u16::from_ne_bytes([page[12], page[13]])).min(PAGE - SPECIAL);
+    (lower.saturating_sub(HEADER) / 4) as u16
+}
+
+/// Where an item lies; none where there is no such item, or none in use.
+pub fn item(page: &[u8; PAGE], item: u16) -> Result<Option<Range<usize>>, &'static str> {
+    if item == 0 || item > items(page) {
+        return Ok(None);
+    }
+    let at = HEADER + 4 * (usize::from(item) - 1);
+    // SAFETY: the four bytes are within the page, and any bytes are an item pointer.
+    let pointer = unsafe { page.as_ptr().add(at).cast::<pg_sys::ItemIdData>().read_unaligned() };
+    if pointer.lp_flags() != pg_sys::LP_NORMAL {
+        return Ok(None);
+    }
+    let (start, length) = (pointer.lp_off() as usize, pointer.lp_len() as usize);
+    if start < HEADER || start + length > PAGE - SPECIAL {
+        return Err("an item lies outside it");
+    }
+    Ok(Some(start..start + length))
+}
+
+/// The bytes between the item pointers and the items.
+pub fn room(page: &[u8; PAGE]) -> usize {
+    let at = |at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));
+    at(14).saturating_sub(at(12))
+}

@@ -1,0 +1,256 @@
+//! VACUUM: rows that the table no longer has are taken out (bulk delete), then the elements that
+//! lost all theirs are taken out of the graph (clean-up).
+//!
+//! Bulk delete may be called several times; it only marks, and what is marked is still walked
+//! through. Clean-up first waits for the inserts that had begun before ([`Interlock`]), then looks
+//! at each page once: elements with a dead neighbour get others. Nothing points to the dead then,
+//! and their places are free for new records. A vacuum that is cancelled leaves marks behind,
+//! and the meta page says so, for the next one.
+
+use std::collections::HashSet;
+
+use pgclip_hnsw::record::Kind;
+use pgclip_hnsw::{
+    Element, Entry, Id, Moments, Placement, Space, Tid, free, move_entry, remove_rows, repair,
+};
+use pgrx::{pg_guard, pg_sys};
+
+use super::error::or_raise;
+use super::meta::FIRST_BLOCK;
+use super::open;
+use super::page;
+use super::store::{IndexStore, Interlock, Lock, Writing};
+
+/// Lets a vacuum's cost delay and cancels have their turn. Nothing is locked.
+fn delay_point() {
+    // SAFETY: nothing is held.
+    unsafe {
+        #[cfg(feature = "pg18")]
+        pg_sys::vacuum_delay_point(false);
+        #[cfg(not(feature = "pg18"))]
+        pg_sys::vacuum_delay_point();
+    }
+}
+
+/// The store of a vacuum.
+unsafe fn store(info: *mut pg_sys::IndexVacuumInfo) -> IndexStore {
+    // SAFETY: the server's own description of the vacuum.
+    unsafe { IndexStore::new((*info).index, Writing::Logged).with_strategy((*info).strategy) }
+}
+
+/// Calls `look` with each element of a page, which is locked meanwhile.
+fn each_element(
+    store: &IndexStore,
+    space: &Space,
+    block: u32,
+    mut look: impl FnMut(Id, &Element<'_>),
+) {
+    let Some(locked) = store.records(block, Lock::Share) else { return };
+    let mut damage = None;
+    for item in 1..=page::items(locked.page()) {
+        match page::item(locked.page(), item) {
+            Ok(Some(range)) => {
+                let bytes = &locked.page()[range];
+                if Kind::of(bytes) != Ok(Kind::Element) {
+                    continue;
+                }
+                match Element::new(space.layout(), bytes) {
+                    Ok(element) => look(Id { block, item }, &element),
+                    Err(corrupt) => damage = Some(corrupt.0),
+                }
+            }
+            Ok(None) => (),
+            Err(what) => damage = Some(what),
+        }
+    }
+    drop(locked);
+    if let Some(what) = damage {
+        super::error::corrupt(store.index(), block, what);
+    }
+}
+
+/// Takes rows out that the callback names.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn bulk_delete(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+    callback: pg_sys::IndexBulkDeleteCallback,
+    state: *mut std::ffi::c_void,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: the arguments are the server's; the callback takes any item pointer.
+    let (store, stats, mut is_gone) = unsafe {
+        let stats = or_new(stats);
+        let is_gone = move |tid: Tid| {
+            let mut pointer = pg_sys::ItemPointerData::default();
+            pgrx::itemptr::item_pointer_set_all(&mut pointer, tid.block, tid.item);
+            let callback = callback.expect("a bulk delete has a callback");
+            pg_sys::ffi::pg_guard_ffi_boundary(|| callback(&mut pointer, state))
+        };
+        (store(info), &mut *stats, is_gone)
+    };
+    let meta = store.meta();
+    let Some(space) = open::space(&store, &meta) else { return stats };
+    let (mut rows, mut removed, mut pending) = (0, 0, meta.pending);
+    let mut block = FIRST_BLOCK;
+    let mut found: Vec<(Id, Option<Tid>, bool)> = Vec::new();
+    while block < store.blocks() {
+        delay_point();
+        found.clear();
+        each_element(&store, &space, block, |id, element| {
+            if !element.is_dead() {
+                found.push((id, element.tid(), element.overflow().is_some()));
+            }
+        });
+        for (id, first, more) in found.drain(..) {
+            let first_gone = first.is_some_and(&mut is_gone);
+            if !first_gone && !more {
+                rows += usize::from(first.is_some());
+                continue;
+            }
+            if !pending {
+                // Before the first mark: a crash after it must not hide it.
+                pending = true;
+                store.change_meta(|meta| {
+                    meta.pending = true;
+                    Some(())
+                });
+            }
+            let gone = |tid| if Some(tid) == first { first_gone } else { is_gone(tid) };
+            let left = or_raise(store.index(), remove_rows(&store, &space, id, gone));
+            rows += left.left;
+            removed += left.removed;
+        }
+        block += 1;
+    }
+    stats.num_index_tuples = rows as f64;
+    stats.tuples_removed += removed as f64;
+    stats
+}
+
+/// The statistics of a vacuum, made where there are none yet.
+unsafe fn or_new(stats: *mut pg_sys::IndexBulkDeleteResult) -> *mut pg_sys::IndexBulkDeleteResult {
+    if !stats.is_null() {
+        return stats;
+    }
+    // SAFETY: memory of this size, of zeros, or an error.
+    unsafe { pg_sys::palloc0(size_of::<pg_sys::IndexBulkDeleteResult>()).cast() }
+}
+
+/// Takes the dead out of the graph.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn clean_up(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: the server's own description of the vacuum.
+    let (store, analyze, index) = unsafe { (store(info), (*info).analyze_only, (*info).index) };
+    if analyze {
+        return stats;
+    }
+    let meta = store.meta();
+    if !meta.pending {
+        // SAFETY: the statistics are none or the server's own.
+        if let Some(stats) = unsafe { stats.as_mut() } {
+            stats.num_pages = store.blocks();
+        }
+        return stats;
+    }
+    let mut freed = 0;
+    if let Some(space) = open::space(&store, &meta) {
+        Interlock::wait(index);
+        while let Some(dead) = collect_dead(&store, &space) {
+            sweep(&store, &space, &dead);
+            for id in &dead {
+                or_raise(index, free(&store, &space, *id));
+                delay_point();
+            }
+            freed += dead.len();
+        }
+    }
+    store.change_meta(|meta| {
+        meta.pending = false;
+        Some(())
+    });
+    // SAFETY: the relation is open; the statistics are the server's or new.
+    unsafe {
+        pg_sys::IndexFreeSpaceMapVacuum(index);
+        let fresh = stats.is_null();
+        let stats = or_new(stats);
+        (*stats).num_pages = store.blocks();
+        (*stats).estimated_count |= fresh;
+        if fresh {
+            (*stats).num_index_tuples = (*info).num_heap_tuples;
+        }
+        (*stats).pages_deleted = 0;
+        let _ = freed;
+        stats
+    }
+}
+
+/// Dead elements, as many as memory allows; none where there are none.
+fn collect_dead(store: &IndexStore, space: &Space) -> Option<HashSet<Id>> {
+    /// What an id takes in the set.
+    const BYTES: usize = 32;
+    // SAFETY: a setting.
+    let memory = unsafe { pg_sys::maintenance_work_mem as usize * 1024 };
+    let most = (memory / BYTES).max(1000);
+    let mut dead = HashSet::new();
+    let mut block = FIRST_BLOCK;
+    while block < store.blocks() && dead.len() < most {
+        delay_point();
+        each_element(store, space, block, |id, element| {
+            if element.is_dead() && !element.is_free() {
+                dead.insert(id);
+            }
+        });
+        block += 1;
+    }
+    (!dead.is_empty()).then_some(dead)
+}
+
+/// Looks at each element once: those with a dead neighbour get others. Moves the entry point, and
+/// takes the mean anew on the way.
+fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
+    /// Vectors for the mean.
+    const SAMPLE: u64 = 20_000;
+    let per_page = pgclip_hnsw::layout::PAGE_ROOM / space.layout().element_bytes();
+    let about = u64::from(store.blocks()) * per_page.max(1) as u64;
+    let stride = about.div_ceil(SAMPLE).max(1);
+    let split = space.layout().placement == Placement::Split;
+    let mut moments = Moments::default();
+    let mut vector = Vec::new();
+    let mut highest: Option<Entry> = None;
+    let mut seen = 0;
+    let mut due: Vec<Id> = Vec::new();
+    let mut block = FIRST_BLOCK;
+    while block < store.blocks() {
+        delay_point();
+        due.clear();
+        each_element(store, space, block, |id, element| {
+            if element.is_dead() {
+                return;
+            }
+            let level = element.level();
+            if highest.is_none_or(|highest| level > highest.level) {
+                highest = Some(Entry { id, level });
+            }
+            // Edges in a tuple of their own and upper layers are looked at by the repair.
+            let apart = split || level > 0;
+            let bad =
+                || element.edges().is_some_and(|edges| edges.ids().any(|id| dead.contains(&id)));
+            if apart || bad() {
+                due.push(id);
+            }
+            seen += 1;
+            if seen % stride == 0 {
+                moments.add(space, pgclip_simd::halves(element.vector(), &mut vector));
+            }
+        });
+        for id in &due {
+            or_raise(store.index(), repair(store, space, *id, dead));
+        }
+        block += 1;
+    }
+    or_raise(store.index(), move_entry(store, dead, highest));
+    open::set_moments(store, &moments);
+}
