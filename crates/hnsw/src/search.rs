@@ -302,6 +302,7 @@ impl Scan {
         query: &Query,
         pass: &mut impl FnMut(Values<'_>) -> bool,
     ) -> Result<(), Error<S::Error>> {
+        store.interrupt().map_err(Error::Store)?;
         self.widen();
         let before = self.found.len();
         loop {
@@ -389,7 +390,7 @@ impl Scan {
 
     /// The k of "the k-th best" becomes larger by the next batch.
     fn widen(&mut self) {
-        self.wanted = self.stats.rows as usize + self.batch;
+        self.wanted = (self.stats.rows + self.stats.late) as usize + self.batch;
         let mut all = self.found.clone();
         if all.len() > self.wanted {
             all.select_nth_unstable_by(self.wanted - 1, f32::total_cmp);
