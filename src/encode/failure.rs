@@ -39,6 +39,11 @@ impl Failure {
         }
     }
 
+    /// Tells the client, at a level that ends nothing.
+    pub fn say(self, level: pgrx::PgLogLevel) {
+        ErrorReport::from(self).report(level);
+    }
+
     /// Raises the error of the current statement.
     pub fn raise(self) -> ! {
         ErrorReport::from(self).report(pgrx::PgLogLevel::ERROR);

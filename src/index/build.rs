@@ -16,7 +16,7 @@ use pgclip_hnsw::{
     Pushed, Space, Stopped, Tid, Values, insert,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{FromDatum, PgLogLevel, PgRelation, ereport, pg_guard, pg_sys};
+use pgrx::{FromDatum, PgLogLevel, PgRelation, pg_guard, pg_sys};
 
 use super::columns::Columns;
 use super::error::{dimensions, or_raise};
@@ -136,7 +136,7 @@ fn stopped() -> ! {
 /// Where a build stands.
 enum Stage<'a> {
     /// Vectors go into the builder, up to so many elements.
-    Gathering(Builder<'a>, usize),
+    Gathering(Box<Builder<'a>>, usize),
     /// There are pages; rows are inserted into them.
     Inserting,
 }
@@ -278,7 +278,7 @@ impl<'a> Build<'a> {
         if let Stage::Gathering(builder, most) = &mut self.stage {
             if *most == 0 {
                 *most = capacity(space, self.threads, memory()).max(1);
-                *builder = Builder::new(space);
+                **builder = Builder::new(space);
                 or_no_memory(builder.reserve(self.expected.min(*most)));
             }
             let room = builder.len() < *most && builder.bytes() <= memory();
@@ -300,16 +300,16 @@ impl<'a> Build<'a> {
             return;
         };
         let wanted = Builder::bytes_for(space, self.expected.max(builder.len()), self.threads);
-        ereport!(
-            PgLogLevel::NOTICE,
-            Code::ERRCODE_SUCCESSFUL_COMPLETION,
-            format!("the graph does not fit maintenance_work_mem after {} rows", builder.len()),
-            format!(
-                "The build goes on on pages, which is slower. With maintenance_work_mem of {} MB it would stay in memory.",
-                (wanted >> 20) + 1
-            )
+        let message =
+            format!("the graph does not fit maintenance_work_mem after {} rows", builder.len());
+        let hint = format!(
+            "The build goes on on pages, which is slower. With maintenance_work_mem of {} MB it would stay in memory.",
+            (wanted >> 20) + 1
         );
-        self.write(builder);
+        Failure::new(Code::ERRCODE_SUCCESSFUL_COMPLETION, message)
+            .hint(hint)
+            .say(PgLogLevel::NOTICE);
+        self.write(*builder);
         progress(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, INSERTING);
     }
 
@@ -435,7 +435,7 @@ pub unsafe extern "C-unwind" fn build(
         options,
         text,
         space: &space,
-        stage: Stage::Gathering(Builder::new(&stand_in), 0),
+        stage: Stage::Gathering(Box::new(Builder::new(&stand_in)), 0),
         expected,
         threads,
         rows: 0.0,
@@ -457,7 +457,7 @@ pub unsafe extern "C-unwind" fn build(
         )
     };
     if let Stage::Gathering(builder, 1..) = std::mem::replace(&mut state.stage, Stage::Inserting) {
-        state.write(builder);
+        state.write(*builder);
     }
     let dims = space.get().map(|space| space.layout().dims);
     store.change_meta(|meta| {

@@ -162,11 +162,11 @@ unsafe extern "C-unwind" fn look(
         let above = here.limit.take();
         let plain = (*node).qual.is_null();
         match (*node).type_ {
-            pg_sys::NodeTag::T_IndexScanState => {
-                if (*node.cast::<pg_sys::IndexScanState>()).iss_ScanDesc == here.scan {
-                    here.found = Some(above.filter(|_| plain));
-                    return true;
-                }
+            pg_sys::NodeTag::T_IndexScanState
+                if (*node.cast::<pg_sys::IndexScanState>()).iss_ScanDesc == here.scan =>
+            {
+                here.found = Some(above.filter(|_| plain));
+                return true;
             }
             pg_sys::NodeTag::T_LimitState => {
                 let limit = &*node.cast::<pg_sys::LimitState>();

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use pgclip_hnsw::{Cut, Order, Query, Scan, ScanOptions, Space};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{FromDatum, PgLogLevel, PgMemoryContexts, ereport, pg_guard, pg_sys};
+use pgrx::{FromDatum, PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
 use super::columns::Columns;
 use super::error::{dimensions, name, or_raise};
@@ -262,15 +262,11 @@ fn warn(index: pg_sys::Relation, cut: Cut, rows: u64) {
             "Set pgclip.iterative_scan to strict or relaxed, or raise pgclip.ef_search.",
         ),
     };
-    ereport!(
-        PgLogLevel::WARNING,
-        Code::ERRCODE_WARNING,
-        format!(
-            "the scan of index \"{}\" ended {why} with {rows} rows: there may be more",
-            name(index)
-        ),
-        hint
+    let message = format!(
+        "the scan of index \"{}\" ended {why}, with {rows} rows: there may be more",
+        name(index)
     );
+    Failure::new(Code::ERRCODE_WARNING, message).hint(hint).say(PgLogLevel::WARNING);
 }
 
 /// Counts the scan in the statistics views.

@@ -103,8 +103,8 @@ impl Change {
     /// else sees yet.
     fn begin(index: pg_sys::Relation, logged: bool) -> Self {
         // SAFETY: the relation is open.
-        let state =
-            if logged { unsafe { pg_sys::GenericXLogStart(index) } } else { std::ptr::null_mut() };
+        let start = || unsafe { pg_sys::GenericXLogStart(index) };
+        let state = if logged { start() } else { std::ptr::null_mut() };
         Self { state }
     }
 
