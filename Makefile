@@ -115,6 +115,7 @@ programs: tools
 	$(took)
 
 -include trainer/trainer.mk
+-include benches/compare.mk
 
 # ---- installing -------------------------------------------------------------------------------
 
