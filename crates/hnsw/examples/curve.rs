@@ -1,7 +1,7 @@
 //! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
 //! recall@10, microseconds and records a query.
 //!
-//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF]]]]]`
+//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES]]]]]]`
 //!
 //! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
 //! own and are half noise.
@@ -105,6 +105,14 @@ fn seconds(since: Instant) -> f64 {
     spent.map_or_else(|| since.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
 }
 
+/// Seconds that all threads of this process have run, to a hundredth; 0 where the system does not
+/// tell.
+fn all_threads() -> f64 {
+    let spent = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = spent.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 /// The exact answers, by number.
 fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16]) -> Vec<u32> {
     let q2 = pgclip_simd::squared_norm(query);
@@ -121,6 +129,7 @@ fn main() {
     let arg = |at: usize, or: usize| args.get(at).copied().unwrap_or(or);
     let (rows, dims, threads, m, ef) =
         (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
+    let count = arg(5, 500);
     let epoch = Instant::now();
     let mut dice = Dice(1);
     let world = World::new(dims, &mut dice);
@@ -135,21 +144,25 @@ fn main() {
         builder.push(vector, Tid { block: i, item: 1 }, Values::new(0, &[]));
     }
     println!("gathered in {:.2} s", started.elapsed().as_secs_f64());
-    let busy = seconds(epoch);
     let options = BuildOptions { ef_construction: ef, threads, seed: 7 };
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), all_threads());
     let pages = builder.build(options, 0, &Control::default(), &mut Quiet).expect("not stopped");
-    let own = seconds(epoch) - busy;
     println!(
-        "built in {:.2} s by {threads} threads; the calling thread ran for {own:.2} s of it",
-        started.elapsed().as_secs_f64()
+        "built in {:.2} s by {threads} threads, which ran for {:.2} s",
+        started.elapsed().as_secs_f64(),
+        all_threads() - busy
     );
-    let started = Instant::now();
+    let (started, busy) = (Instant::now(), all_threads());
     let store = MemoryStore::of(&pages);
-    println!("written in {:.2} s, {} pages", started.elapsed().as_secs_f64(), store.blocks());
+    println!(
+        "written in {:.2} s, {:.2} s of two threads, {} pages",
+        started.elapsed().as_secs_f64(),
+        all_threads() - busy,
+        store.blocks()
+    );
     for (kind, queries) in [
-        ("image", (0..500).map(|_| world.image(&mut dice)).collect::<Vec<_>>()),
-        ("text", (0..500).map(|_| world.caption(&mut dice)).collect()),
+        ("image", (0..count).map(|_| world.image(&mut dice)).collect::<Vec<_>>()),
+        ("text", (0..count).map(|_| world.caption(&mut dice)).collect()),
     ] {
         let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q)).collect();
         for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3] {

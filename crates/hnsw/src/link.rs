@@ -9,7 +9,7 @@ use crate::error::{Corrupt, Error};
 use crate::id::Id;
 use crate::layout::Placement;
 use crate::record::{Element, ElementMut, change, edges_tuple, edges_tuple_mut};
-use crate::select::{Full, replace};
+use crate::select::replace;
 use crate::space::{Query, Space};
 use crate::store::StoreMut;
 use crate::walk::distance_of;
@@ -170,9 +170,8 @@ pub(crate) fn link<S: StoreMut>(
         } else {
             let distance = copy.origin(space, new.query).inner;
             let [to_element, to_new] = copy.distances(store, space, &own, new.query)?;
-            let full = Full { to_element: &to_element, to_new: &to_new };
             let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
-            replace(distance, full, linked, must)
+            replace(distance, &to_element, |slot| to_new[slot], linked, must)
         };
         let Some(slot) = slot else { return Ok(false) };
         let (from, to) = (End::of(space, &own), End::of(space, new.query));

@@ -38,40 +38,38 @@ pub fn select<T: Copy>(
     chosen.extend(others.into_iter().take(room));
 }
 
-/// What there is to know about a full list and an element that wants to join it, slot by slot.
-#[derive(Debug, Clone, Copy)]
-pub struct Full<'a> {
-    /// Distances of the neighbours to the list's element.
-    pub to_element: &'a [f32],
-    /// Distances of the neighbours to the new one.
-    pub to_new: &'a [f32],
-}
-
 /// Whose place a new neighbour at `distance` takes in a full list, if anyone's: that of the farthest
 /// of those that it has an edge to itself (`linked`) and that are nearer to it than to the element;
 /// else of those that it has an edge to; else of those nearer to it; else of all. A neighbour that
 /// the new one has an edge to can still be reached.
 ///
 /// It takes only places of neighbours farther than itself, and none where a nearer neighbour is
-/// nearer to it than the element is; unless it `must` have one.
+/// nearer to it than the element is; unless it `must` have one. `to_element` has the neighbours'
+/// distances to the list's element, slot by slot; `to_new` tells theirs to the new one.
 pub fn replace(
     distance: f32,
-    full: Full<'_>,
+    to_element: &[f32],
+    mut to_new: impl FnMut(usize) -> f32,
     linked: impl Fn(usize) -> bool,
     must: bool,
 ) -> Option<usize> {
-    let mut best: Option<(u8, f32, usize)> = None;
-    for (slot, (element, new)) in full.to_element.iter().zip(full.to_new).enumerate() {
-        if *element <= distance && !must {
-            if *new <= distance {
+    let slots = || to_element.iter().copied().enumerate();
+    if !must {
+        for (slot, _) in slots().filter(|(_, element)| *element <= distance) {
+            if to_new(slot) <= distance {
                 return None;
             }
+        }
+    }
+    let mut best: Option<(u8, f32, usize)> = None;
+    for (slot, element) in slots().filter(|(_, element)| must || *element > distance) {
+        let rank = 2 * u8::from(linked(slot));
+        if best.is_some_and(|(other, far, _)| (rank + 1, element) < (other, far)) {
             continue;
         }
-        let rank = 2 * u8::from(linked(slot)) + u8::from(new < element);
-        let better = |(other, far, _)| rank > other || rank == other && *element > far;
-        if best.is_none_or(better) {
-            best = Some((rank, *element, slot));
+        let rank = rank + u8::from(to_new(slot) < element);
+        if best.is_none_or(|(other, far, _)| rank > other || rank == other && element > far) {
+            best = Some((rank, element, slot));
         }
     }
     best.map(|(_, _, slot)| slot)

@@ -98,20 +98,34 @@ pub fn share<W>(
     work: impl Fn(&mut W, Range<usize>) + Sync,
 ) -> Result<(), Stopped> {
     let next = AtomicUsize::new(range.start);
-    let total = range.len();
-    control.done.store(0, Ordering::Relaxed);
-    let piece = || {
+    take_turns(control, host, threads, range.len(), make, |state| {
         let start = next.fetch_add(grain, Ordering::Relaxed);
-        (start < range.end && !control.is_stopped()).then(|| start..(start + grain).min(range.end))
-    };
-    let turn = |state: &mut W| match piece() {
-        Some(piece) => {
-            let items = piece.len();
-            work(state, piece);
-            control.done.fetch_add(items, Ordering::Relaxed);
-            true
+        if start >= range.end {
+            return 0;
         }
-        None => false,
+        let piece = start..(start + grain).min(range.end);
+        let items = piece.len();
+        work(state, piece);
+        items
+    })
+}
+
+/// Calls `turn` with the state of a thread, which `make` makes, again and again until it says that
+/// it did nothing; each time it says how many of the `total` items it has done. One thread means
+/// the calling one. A turn should be short: the host is asked, and threads end, between two.
+pub fn take_turns<W>(
+    control: &Control,
+    host: &mut dyn Host,
+    threads: usize,
+    total: usize,
+    make: impl Fn() -> W + Sync,
+    turn: impl Fn(&mut W) -> usize + Sync,
+) -> Result<(), Stopped> {
+    control.done.store(0, Ordering::Relaxed);
+    let turn = |state: &mut W| {
+        let items = if control.is_stopped() { 0 } else { turn(state) };
+        control.done.fetch_add(items, Ordering::Relaxed);
+        items > 0
     };
     if threads <= 1 {
         let mut state = make();

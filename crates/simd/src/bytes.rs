@@ -22,14 +22,22 @@ pub fn halves<'a>(bytes: &'a [u8], scratch: &'a mut Vec<f16>) -> &'a [f16] {
 /// Asks the CPU to bring the start of these values into its caches. Only a hint.
 #[inline]
 pub fn prefetch<T>(values: &[T]) {
-    const LINES: usize = 4;
+    prefetch_run(values.as_ptr(), size_of_val(values));
+}
+
+/// Asks for so many bytes from here on, or the first of them. Only a hint, of any address.
+#[inline(always)]
+pub(crate) fn prefetch_run<T>(from: *const T, bytes: usize) {
+    /// More than so many are left to the CPU, which sees a run by then.
+    const LINES: usize = 16;
+    const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
-    for line in 0..LINES {
+    for line in 0..bytes.div_ceil(LINE).min(LINES) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        let address = values.as_ptr().cast::<i8>().wrapping_add(line * 64);
+        let address = from.cast::<i8>().wrapping_add(line * LINE);
         // SAFETY: SSE is part of x86-64, and a prefetch of any address is allowed.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(address) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = (values, LINES);
+    let _ = (from, bytes, LINES, LINE);
 }

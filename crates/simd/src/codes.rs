@@ -45,8 +45,6 @@ pub trait CodeKernels: Copy {
     fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]);
     /// See [`encode_residual`].
     fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums;
-    /// See [`dot_i8`].
-    fn dot_i8(self, a: &[i8], b: &[i8]) -> i32;
 }
 
 /// For each of the codes, which lie end to end, the sum of those `values` whose bit is set.
@@ -62,14 +60,6 @@ pub fn masked_sums(values: &[f32], codes: &[u8], sums: &mut [f32]) {
 pub fn encode_residual(to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
     check_residual(to, from, code);
     code_level().encode_residual(to, from, code)
-}
-
-/// The inner product of two vectors of bytes, exact below 130,000 components. Panics when the
-/// lengths differ.
-#[inline]
-pub fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
-    assert_eq!(a.len(), b.len(), "vectors of different length");
-    code_level().dot_i8(a, b)
 }
 
 /// What [`CodeKernels::masked_sums`] relies on.

@@ -128,13 +128,6 @@ pub(crate) unsafe fn encode_residual<V: MaskedLanes>(
     }
 }
 
-/// See [`dot_i8`](crate::codes::dot_i8). A plain loop: compiled with a variant's features the
-/// compiler makes of it what one would write by hand.
-#[inline(always)]
-pub(crate) fn dot_i8(a: &[i8], b: &[i8]) -> i32 {
-    a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
-}
-
 /// The methods of [`CodeKernels`](crate::codes::CodeKernels) for a variant, as
 /// [`kernels!`](crate::generic::kernels) writes those of `Kernels`.
 macro_rules! code_kernels {
@@ -176,15 +169,6 @@ macro_rules! code_kernels {
                 $crate::codes::check_residual(to, from, code);
                 // SAFETY: `self` can only be made where the CPU has the features.
                 unsafe { entry(to, from, code) }
-            }
-
-            fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
-                #[target_feature(enable = $features)]
-                fn entry(a: &[i8], b: &[i8]) -> i32 {
-                    $crate::generic_codes::dot_i8(a, b)
-                }
-                // SAFETY: `self` can only be made where the CPU has the features.
-                unsafe { entry(a, b) }
             }
         }
     };

@@ -10,6 +10,7 @@ use crate::arch::aarch64::Neon;
 use crate::arch::scalar::Scalar;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::x86_64::{Avx2, Avx512};
+use crate::byte_rows::ByteKernels;
 use crate::codes::{CodeKernels, ResidualSums};
 use crate::{CosineParts, Kernels};
 
@@ -144,9 +145,16 @@ impl CodeKernels for Level {
     fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
         dispatch!(self, kernels => kernels.encode_residual(to, from, code))
     }
+}
 
+impl ByteKernels for Level {
     #[inline]
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
         dispatch!(self, kernels => kernels.dot_i8(a, b))
+    }
+
+    #[inline]
+    fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]) {
+        dispatch!(self, kernels => kernels.dots_i8(query, rows, stride, ids, dots));
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! For the index, [`codes`] has the one-bit codes of residuals and the sums behind an estimated
 //! distance, over the same variants, and [`Rotation`] the random rotation that they need.
+//! [`ByteRows`] holds vectors rounded to bytes, for building.
 //!
 //! # How exact
 //!
@@ -29,9 +30,11 @@
 //! NaN and infinity are carried through as IEEE arithmetic does.
 
 pub mod arch;
+mod byte_rows;
 mod bytes;
 pub mod codes;
 mod generic;
+mod generic_bytes;
 mod generic_codes;
 mod lanes;
 mod level;
@@ -39,6 +42,7 @@ mod rotation;
 
 use half::f16;
 
+pub use byte_rows::{ByteKernels, ByteRows, ByteRowsMut, dot_i8};
 pub use bytes::{halves, prefetch};
 pub use level::{Level, code_level, level};
 pub use rotation::Rotation;

@@ -3,7 +3,7 @@
 
 use half::f16;
 use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims};
-use pgclip_simd::{Kernels, Level, Rotation};
+use pgclip_simd::{ByteKernels, ByteRows, Kernels, Level, Rotation};
 
 /// SplitMix64 with a fixed seed.
 struct Dice(u64);
@@ -105,6 +105,42 @@ fn byte_products_are_exact() {
             assert_eq!(i64::from(level.dot_i8(&a, &b)), right, "{} {length}", level.name());
         }
     }
+}
+
+#[test]
+fn rows_of_bytes_keep_what_is_written() {
+    let mut dice = Dice(6);
+    for dims in [1, 55, 56, 57, 64, 100, 384] {
+        let mut rows = ByteRows::new(dims, 10).unwrap();
+        let right: Vec<Vec<i8>> =
+            (0..10).map(|_| (0..dims).map(|_| dice.next() as i8).collect()).collect();
+        for (piece, mut chunk) in rows.chunks_mut(4).enumerate() {
+            assert_eq!(chunk.count(), [4, 4, 2][piece]);
+            for at in 0..chunk.count() {
+                let row = piece * 4 + at;
+                chunk.write(at, |to| {
+                    to.copy_from_slice(&right[row]);
+                    [row as f32, -0.5]
+                });
+            }
+        }
+        let ids: Vec<u32> = (0..10).rev().collect();
+        let mut dots = vec![0; 10];
+        rows.dots(3, &ids, &mut dots);
+        for (id, dot) in ids.into_iter().zip(dots) {
+            assert_eq!(rows.row(id), right[id as usize]);
+            assert_eq!(rows.factors(id), [id as f32, -0.5]);
+            let pairs = right[3].iter().zip(&right[id as usize]);
+            let exact: i32 = pairs.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum();
+            assert_eq!((dot, rows.dot(id, 3)), (exact, exact), "{dims}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "a row that is not there")]
+fn rows_past_the_end_are_refused() {
+    ByteRows::new(8, 2).unwrap().dots(0, &[1, 2], &mut [0; 2]);
 }
 
 #[test]

@@ -6,22 +6,19 @@
 use std::sync::Mutex;
 
 use half::f16;
+use pgclip_simd::{ByteRows, dot_i8};
 
-use super::room::{BuildError, filled};
+use super::room::{BuildError, NoMemory};
 use crate::layout::Metric;
 use crate::space::Space;
 use crate::threads::{Control, Host, share};
 
-/// All vectors, rounded.
+/// All vectors, rounded. A row's factors are what a byte is worth in the scaled vector, and the
+/// squared norm of the scaled vector as rounded.
 #[derive(Debug)]
 pub(super) struct Coarse {
-    dims: usize,
     metric: Metric,
-    bytes: Vec<i8>,
-    /// What a byte is worth in the scaled vector.
-    steps: Vec<f32>,
-    /// Squared norms of the scaled vectors as rounded.
-    norms: Vec<f32>,
+    rows: ByteRows,
 }
 
 impl Coarse {
@@ -35,21 +32,9 @@ impl Coarse {
     ) -> Result<Self, BuildError> {
         const GRAIN: usize = 1024;
         let dims = space.layout().dims;
-        let count = norms.len();
-        let mut coarse = Self {
-            dims,
-            metric: space.metric(),
-            bytes: filled(dims * count, || 0)?,
-            steps: filled(count, || 0.0)?,
-            norms: filled(count, || 0.0)?,
-        };
-        let pieces: Vec<_> = coarse
-            .bytes
-            .chunks_mut(GRAIN * dims)
-            .zip(coarse.steps.chunks_mut(GRAIN))
-            .zip(coarse.norms.chunks_mut(GRAIN))
-            .map(|((bytes, steps), norms)| Mutex::new((bytes, steps, norms)))
-            .collect();
+        let bytes = ByteRows::row_bytes(dims).saturating_mul(norms.len());
+        let mut rows = ByteRows::new(dims, norms.len()).map_err(|_| NoMemory { bytes })?;
+        let pieces: Vec<_> = rows.chunks_mut(GRAIN).map(Mutex::new).collect();
         share(
             control,
             host,
@@ -59,43 +44,51 @@ impl Coarse {
             || vec![0.0; dims],
             |wide, piece| {
                 for at in piece {
-                    let mut out = pieces[at].lock().expect("no other thread has it");
-                    let (bytes, steps, squares) = &mut *out;
-                    for (i, to) in bytes.chunks_exact_mut(dims).enumerate() {
-                        let element = at * GRAIN + i;
+                    let mut rows = pieces[at].lock().expect("no other thread has it");
+                    for row in 0..rows.count() {
+                        let element = at * GRAIN + row;
                         pgclip_simd::widen(&vectors[element * dims..(element + 1) * dims], wide);
-                        let scale = space.scale(norms[element]);
-                        let step = round(wide, to) * scale;
-                        steps[i] = step;
-                        squares[i] = step * step * pgclip_simd::codes::dot_i8(to, to) as f32;
+                        rows.write(row, |to| {
+                            let step = round(wide, to) * space.scale(norms[element]);
+                            [step, step * step * dot_i8(to, to) as f32]
+                        });
                     }
                 }
             },
         )?;
         drop(pieces);
-        Ok(coarse)
+        Ok(Self { metric: space.metric(), rows })
     }
 
-    fn vector(&self, element: u32) -> &[i8] {
-        let at = element as usize * self.dims;
-        &self.bytes[at..at + self.dims]
+    /// The bytes that an element takes.
+    pub const fn bytes(dims: usize) -> usize {
+        ByteRows::row_bytes(dims)
     }
 
     /// The inner distance of two elements.
     #[inline]
     pub fn distance(&self, a: u32, b: u32) -> f32 {
-        let dot = pgclip_simd::codes::dot_i8(self.vector(a), self.vector(b)) as f32;
-        let dot = dot * self.steps[a as usize] * self.steps[b as usize];
-        match self.metric {
-            Metric::InnerProduct => -2.0 * dot,
-            _ => self.norms[a as usize] + self.norms[b as usize] - 2.0 * dot,
-        }
+        self.of_dot(self.rows.factors(a), b, self.rows.dot(a, b))
     }
 
-    /// Says that an element's vector is needed soon.
+    /// The inner distances of an element to others; `dots` is lent for its memory.
     #[inline]
-    pub fn prefetch(&self, element: u32) {
-        pgclip_simd::prefetch(self.vector(element));
+    pub fn distances(&self, a: u32, others: &[u32], dots: &mut Vec<i32>, out: &mut Vec<f32>) {
+        dots.resize(others.len(), 0);
+        self.rows.dots(a, others, dots);
+        let own = self.rows.factors(a);
+        out.clear();
+        out.extend(others.iter().zip(dots).map(|(other, dot)| self.of_dot(own, *other, *dot)));
+    }
+
+    #[inline]
+    fn of_dot(&self, [step, norm]: [f32; 2], other: u32, dot: i32) -> f32 {
+        let [step2, norm2] = self.rows.factors(other);
+        let dot = dot as f32 * step * step2;
+        match self.metric {
+            Metric::InnerProduct => -2.0 * dot,
+            _ => norm + norm2 - 2.0 * dot,
+        }
     }
 }
 

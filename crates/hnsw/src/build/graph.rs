@@ -7,16 +7,17 @@
 //! it.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use super::BuildOptions;
 use super::coarse::Coarse;
+use super::local::{Local, Near, Start};
 use super::room::{BuildError, NoMemory, filled, reserve};
 use crate::layout::Layout;
-use crate::select::{Full, replace, select};
-use crate::threads::{Control, Host, share};
+use crate::select::{replace, select};
+use crate::threads::{Control, Host, take_turns};
 
 /// No element.
 const NONE: u32 = u32::MAX;
@@ -42,61 +43,6 @@ pub(super) struct Graph {
     locks: Vec<Mutex<()>>,
 }
 
-/// One neighbour: the nearest is the least.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Near(f32, u32);
-
-impl Eq for Near {}
-
-impl Ord for Near {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0).then(self.1.cmp(&other.1))
-    }
-}
-
-impl PartialOrd for Near {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-/// A thread's memory.
-struct Local {
-    /// The insertion at which an element was last seen.
-    seen: Vec<u32>,
-    turn: u32,
-    open: BinaryHeap<Reverse<Near>>,
-    best: BinaryHeap<Near>,
-    fresh: Vec<u32>,
-    candidates: Vec<(u32, f32)>,
-    chosen: Vec<(u32, f32)>,
-    /// Of the neighbours of an element that a new one wants to join: to it, and to the new one.
-    distances: [Vec<f32>; 2],
-    /// What [`Graph::search`] starts from and ends with.
-    found: Vec<Near>,
-}
-
-impl Local {
-    fn new(elements: usize) -> Self {
-        Self {
-            seen: vec![0; elements],
-            turn: 0,
-            open: BinaryHeap::new(),
-            best: BinaryHeap::new(),
-            fresh: Vec::new(),
-            candidates: Vec::new(),
-            chosen: Vec::new(),
-            distances: [Vec::new(), Vec::new()],
-            found: Vec::new(),
-        }
-    }
-
-    fn see(&mut self, element: u32) -> bool {
-        let turn = std::mem::replace(&mut self.seen[element as usize], self.turn);
-        turn != self.turn
-    }
-}
-
 fn atomics(count: usize) -> Result<Vec<AtomicU32>, NoMemory> {
     filled(count, || AtomicU32::new(NONE))
 }
@@ -111,7 +57,6 @@ impl Graph {
         host: &mut dyn Host,
     ) -> Result<Self, BuildError> {
         const LOCKS: usize = 1 << 16;
-        const GRAIN: usize = 16;
         let count = levels.len();
         let mut upper_at = Vec::new();
         reserve(&mut upper_at, count)?;
@@ -134,19 +79,22 @@ impl Graph {
             locks: (0..count.min(LOCKS)).map(|_| Mutex::new(())).collect(),
             levels,
         };
-        let Some(entry) = entry else { return Ok(graph) };
         // The entry point is in place before the first insertion, without neighbours.
-        let insert = |local: &mut Local, range: std::ops::Range<usize>| {
-            for element in range {
-                if element as u32 != entry {
-                    graph.insert(coarse, element as u32, entry, options.ef_construction, local);
-                }
-            }
-        };
-        let make = || Local::new(count);
+        let Some(entry) = entry else { return Ok(graph) };
+        let insertion = Insertion { graph: &graph, coarse, entry, ef: options.ef_construction };
         let alone = ALONE.min(count);
-        share(control, host, 1, 0..alone, GRAIN, make, insert)?;
-        share(control, host, options.threads, alone..count, GRAIN, make, insert)?;
+        for (range, threads) in [(0..alone, 1), (alone..count, options.threads)] {
+            let next = AtomicUsize::new(range.start);
+            let claim = || {
+                let claimed = next.fetch_update(Relaxed, Relaxed, |start| {
+                    let end = start + batch(start, range.end, threads);
+                    (start < range.end).then_some(end)
+                });
+                claimed.ok().map(|start| start..start + batch(start, range.end, threads))
+            };
+            let turn = |local: &mut Local| insertion.turn(claim, local);
+            take_turns(control, host, threads, range.len(), Local::new, turn)?;
+        }
         Ok(graph)
     }
 
@@ -171,35 +119,6 @@ impl Graph {
         ids.iter().map(|id| id.load(Relaxed)).take_while(|id| *id != NONE)
     }
 
-    fn insert(&self, coarse: &Coarse, element: u32, entry: u32, ef: usize, local: &mut Local) {
-        let level = self.levels[element as usize];
-        let top = self.levels[entry as usize];
-        local.found.clear();
-        local.found.push(Near(coarse.distance(element, entry), entry));
-        for layer in (level + 1..=top).rev() {
-            self.search(coarse, element, layer, 1, local);
-        }
-        let mut links = Vec::new();
-        for layer in (0..=level.min(top)).rev() {
-            self.search(coarse, element, layer, ef, local);
-            local.candidates.clear();
-            local.candidates.extend(local.found.iter().map(|Near(distance, id)| (*id, *distance)));
-            let between = |a, b| coarse.distance(a, b);
-            let most = if layer == 0 { self.chosen } else { self.m };
-            select(&local.candidates, most, between, &mut local.chosen);
-            self.set(layer, element, &local.chosen);
-            links.extend(local.chosen.iter().map(|(id, distance)| (layer, *id, *distance)));
-        }
-        // Layer by layer from the lowest, nearest last: that one must, where no other did.
-        let mut linked = false;
-        for (at, (layer, neighbour, distance)) in links.iter().enumerate().rev() {
-            let nearest = at == 0 || links[at - 1].0 != *layer;
-            let new = (element, *distance);
-            linked |= self.link(coarse, *layer, *neighbour, new, nearest && !linked, local);
-            linked &= !nearest;
-        }
-    }
-
     /// Writes the list of an element that nothing points to yet on this layer.
     fn set(&self, layer: u8, element: u32, chosen: &[(u32, f32)]) {
         let (ids, distances) = self.lists(layer, element);
@@ -214,113 +133,214 @@ impl Graph {
         let lock = &self.locks[element as usize % self.locks.len()];
         lock.lock().expect("no panic while a list is written")
     }
+}
 
-    /// Adds `new` to the list of `element` where there is room, and it is not there.
-    fn append(&self, layer: u8, element: u32, new: u32, distance: f32) -> bool {
-        let (ids, distances) = self.lists(layer, element);
-        let _held = self.lock(element);
-        for (id, at) in ids.iter().zip(distances) {
-            match id.load(Relaxed) {
-                NONE => {
-                    at.store(distance.to_bits(), Relaxed);
-                    id.store(new, Relaxed);
-                    return true;
-                }
-                there if there == new => return true,
-                _ => (),
+/// The insertion of elements one by one.
+struct Insertion<'a> {
+    graph: &'a Graph,
+    coarse: &'a Coarse,
+    entry: u32,
+    ef: usize,
+}
+
+impl Insertion<'_> {
+    /// Inserts a few elements of the thread's queue, or fills that; says how many it inserted.
+    fn turn(&self, claim: impl Fn() -> Option<Range<usize>>, local: &mut Local) -> usize {
+        const TURN: usize = 16;
+        if local.queue.is_empty() {
+            let Some(range) = claim() else { return 0 };
+            self.fill(range, local);
+        }
+        let mut inserted = 0;
+        while inserted < TURN {
+            let Some(start) = local.queue.pop() else { break };
+            inserted += 1;
+            if start.element != self.entry {
+                self.insert(start, local);
             }
         }
-        false
+        inserted
     }
 
-    /// Adds `new`, at this distance, to the list of `element`; in a full one it has to earn a place,
-    /// unless it `must` have one. Says whether it is there.
-    fn link(
-        &self,
-        coarse: &Coarse,
-        layer: u8,
-        element: u32,
-        (new, distance): (u32, f32),
-        must: bool,
-        local: &mut Local,
-    ) -> bool {
-        if self.append(layer, element, new, distance) {
+    /// Finds where each of these elements begins, and queues them in an order that keeps near ones
+    /// together: by the elements on the way to them.
+    fn fill(&self, range: Range<usize>, local: &mut Local) {
+        let top = self.graph.levels[self.entry as usize];
+        for element in range.map(|element| element as u32) {
+            local.measured.clear();
+            let distance = self.coarse.distance(element, self.entry);
+            let mut near = Near { distance, id: self.entry };
+            let mut way = [self.entry; 3];
+            for layer in (self.graph.levels[element as usize] + 1..=top).rev() {
+                near = self.descend(element, layer, near, local);
+                way.rotate_left(1);
+                way[2] = near.id;
+            }
+            local.queue.push(Start { way, element, near });
+        }
+        local.queue.sort_unstable_by_key(|start| Reverse((start.way, start.element)));
+    }
+
+    /// The nearest element of a layer that can be reached by ever nearer ones.
+    fn descend(&self, element: u32, layer: u8, mut here: Near, local: &mut Local) -> Near {
+        loop {
+            let from = here;
+            self.measure(element, layer, here.id, local);
+            for (id, distance) in local.fresh.iter().zip(&local.distances) {
+                if *distance < here.distance {
+                    here = Near { id: *id, distance: *distance };
+                }
+            }
+            if here == from {
+                return here;
+            }
+        }
+    }
+
+    /// Measures those neighbours of `of` that were not seen before.
+    fn measure(&self, element: u32, layer: u8, of: u32, local: &mut Local) {
+        let Local { measured, fresh, slots, distances, dots, .. } = local;
+        let (ids, _) = self.graph.lists(layer, of);
+        measured.room(ids.len());
+        fresh.clear();
+        slots.clear();
+        for id in ids.iter().map(|id| id.load(Relaxed)).take_while(|id| *id != NONE) {
+            if let Some(slot) = measured.see(id) {
+                fresh.push(id);
+                slots.push(slot);
+            }
+        }
+        self.coarse.distances(element, fresh, dots, distances);
+        slots.iter().zip(distances).for_each(|(slot, distance)| measured.set(*slot, *distance));
+    }
+
+    /// From what is in `local.candidates`, the `ef` nearest to an element on a layer, nearest
+    /// first, back into it.
+    fn search(&self, element: u32, layer: u8, local: &mut Local) {
+        local.measured.clear();
+        local.measured.see(element);
+        local.best.start(self.ef);
+        local.measured.room(local.candidates.len());
+        for (id, distance) in &local.candidates {
+            if let Some(slot) = local.measured.see(*id) {
+                local.measured.set(slot, *distance);
+                local.best.offer(Near { id: *id, distance: *distance });
+            }
+        }
+        while let Some(id) = local.best.expand() {
+            if let Some(next) = local.best.peek() {
+                pgclip_simd::prefetch(self.graph.lists(layer, next).0);
+            }
+            self.measure(element, layer, id, local);
+            for (id, distance) in local.fresh.iter().zip(&local.distances) {
+                if local.best.offer(Near { id: *id, distance: *distance }) {
+                    pgclip_simd::prefetch(self.graph.lists(layer, *id).0);
+                }
+            }
+        }
+        local.candidates.clear();
+        local.candidates.extend(local.best.iter().map(|near| (near.id, near.distance)));
+    }
+
+    fn insert(&self, start: Start, local: &mut Local) {
+        let graph = self.graph;
+        let element = start.element;
+        let level = graph.levels[element as usize];
+        let top = graph.levels[self.entry as usize];
+        let mut uppers = Vec::new();
+        local.candidates.clear();
+        local.candidates.push((start.near.id, start.near.distance));
+        for layer in (0..=level.min(top)).rev() {
+            self.search(element, layer, local);
+            let between = |a, b| self.coarse.distance(a, b);
+            let most = if layer == 0 { graph.chosen } else { graph.m };
+            select(&local.candidates, most, between, &mut local.chosen);
+            graph.set(layer, element, &local.chosen);
+            if layer > 0 {
+                uppers.extend(local.chosen.iter().map(|(id, distance)| (layer, *id, *distance)));
+            }
+        }
+        for (layer, neighbour, distance) in uppers {
+            self.link_upper(layer, neighbour, (element, distance));
+        }
+        for (id, _) in &local.chosen {
+            local.measured.choose(*id);
+        }
+        // The nearest last: that one must take it in where no other did.
+        let mut linked = false;
+        for at in (0..local.chosen.len()).rev() {
+            let (neighbour, distance) = local.chosen[at];
+            linked |= self.link(neighbour, (element, distance), at == 0 && !linked, local);
+        }
+    }
+
+    /// Adds `new`, at this distance, to the list of `element` on the base layer; in a full one it
+    /// has to earn a place, unless it `must` have one. Says whether it is there.
+    fn link(&self, element: u32, new: (u32, f32), must: bool, local: &mut Local) -> bool {
+        let Local { measured, to_element, .. } = local;
+        let (ids, distances) = self.graph.lists(0, element);
+        let _held = self.graph.lock(element);
+        if append(ids, distances, new) {
             return true;
         }
-        let (ids, distances) = self.lists(layer, element);
-        let _held = self.lock(element);
-        if layer > 0 {
-            // Few elements, and the ways between distant regions: chosen anew among all.
-            let Local { candidates, chosen, .. } = local;
-            candidates.clear();
-            let old = ids.iter().zip(distances);
-            candidates
-                .extend(old.map(|(id, at)| (id.load(Relaxed), f32::from_bits(at.load(Relaxed)))));
-            candidates.push((new, distance));
-            candidates.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
-            select(candidates, ids.len(), |a, b| coarse.distance(a, b), chosen);
-            for ((id, at), chosen) in ids.iter().zip(distances).zip(chosen.iter()) {
-                at.store(chosen.1.to_bits(), Relaxed);
-                id.store(chosen.0, Relaxed);
-            }
-            return chosen.iter().any(|(id, _)| *id == new);
-        }
-        let [to_element, to_new] = &mut local.distances;
         to_element.clear();
         to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
-        to_new.clear();
-        to_new.extend(ids.iter().map(|id| coarse.distance(id.load(Relaxed), new)));
-        let own = &self.lists(layer, new).0;
-        let linked = |slot: usize| {
-            let id: u32 = ids[slot].load(Relaxed);
-            own.iter().any(|other| other.load(Relaxed) == id)
+        let known = |slot: usize| measured.get(ids[slot].load(Relaxed));
+        let to_new = |slot: usize| match known(slot) {
+            Some((distance, _)) => distance,
+            None => self.coarse.distance(ids[slot].load(Relaxed), new.0),
         };
-        let slot = replace(distance, Full { to_element, to_new }, linked, must);
+        let linked = |slot: usize| known(slot).is_some_and(|(_, chosen)| chosen);
+        let slot = replace(new.1, to_element, to_new, linked, must);
         if let Some(slot) = slot {
-            distances[slot].store(distance.to_bits(), Relaxed);
-            ids[slot].store(new, Relaxed);
+            distances[slot].store(new.1.to_bits(), Relaxed);
+            ids[slot].store(new.0, Relaxed);
         }
         slot.is_some()
     }
 
-    /// From `local.found`, the `ef` nearest to an element on a layer, nearest first, back into it.
-    fn search(&self, coarse: &Coarse, element: u32, layer: u8, ef: usize, local: &mut Local) {
-        local.turn += 1;
-        local.open.clear();
-        local.best.clear();
-        for near in std::mem::take(&mut local.found) {
-            if near.1 != element && local.see(near.1) {
-                local.open.push(Reverse(near));
-                local.best.push(near);
-            }
+    /// The same on an upper layer: few elements, and the ways between distant regions, so all are
+    /// chosen anew.
+    fn link_upper(&self, layer: u8, element: u32, new: (u32, f32)) {
+        let (ids, distances) = self.graph.lists(layer, element);
+        let _held = self.graph.lock(element);
+        if append(ids, distances, new) {
+            return;
         }
-        local.see(element);
-        while let Some(Reverse(nearest)) = local.open.pop() {
-            if local.best.len() >= ef && local.best.peek().is_some_and(|far| nearest.0 > far.0) {
-                break;
-            }
-            local.fresh.clear();
-            for id in self.neighbours(layer, nearest.1) {
-                if local.see(id) {
-                    coarse.prefetch(id);
-                    local.fresh.push(id);
-                }
-            }
-            for at in 0..local.fresh.len() {
-                let id = local.fresh[at];
-                let near = Near(coarse.distance(element, id), id);
-                if local.best.len() < ef {
-                    local.best.push(near);
-                } else if local.best.peek().is_some_and(|far| near < *far) {
-                    local.best.pop();
-                    local.best.push(near);
-                } else {
-                    continue;
-                }
-                local.open.push(Reverse(near));
-            }
+        let old = ids.iter().zip(distances);
+        let old = old.map(|(id, at)| (id.load(Relaxed), f32::from_bits(at.load(Relaxed))));
+        let mut all: Vec<(u32, f32)> = old.chain([new]).collect();
+        all.sort_unstable_by(|a, b| a.1.total_cmp(&b.1));
+        let mut chosen = Vec::new();
+        select(&all, ids.len(), |a, b| self.coarse.distance(a, b), &mut chosen);
+        for ((id, at), chosen) in ids.iter().zip(distances).zip(&chosen) {
+            at.store(chosen.1.to_bits(), Relaxed);
+            id.store(chosen.0, Relaxed);
         }
-        local.found.extend(local.best.drain());
-        local.found.sort_unstable();
     }
+}
+
+/// Adds an element to a list where there is room, or it is there.
+fn append(ids: &[AtomicU32], distances: &[AtomicU32], (new, distance): (u32, f32)) -> bool {
+    for (id, at) in ids.iter().zip(distances) {
+        match id.load(Relaxed) {
+            NONE => {
+                at.store(distance.to_bits(), Relaxed);
+                id.store(new, Relaxed);
+                return true;
+            }
+            there if there == new => return true,
+            _ => (),
+        }
+    }
+    false
+}
+
+/// How many elements a thread takes from here on: many enough that some are near each other, few
+/// beside those that are there already and those that are left.
+fn batch(start: usize, end: usize, threads: usize) -> usize {
+    const LEAST: usize = 64;
+    const MOST: usize = 1024;
+    let left = end.saturating_sub(start);
+    (start / 8).min(left / (2 * threads.max(1))).clamp(LEAST, MOST).min(left)
 }

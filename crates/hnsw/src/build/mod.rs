@@ -7,6 +7,7 @@
 
 mod coarse;
 mod graph;
+mod local;
 mod pages;
 mod room;
 
@@ -152,11 +153,11 @@ impl<'a> Builder<'a> {
         let known = KNOWN_BYTES * (elements * 8 / 7).next_power_of_two();
         // Ids and distances; one element in m - 1 has an upper layer, of m of them.
         let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
-        let making = layout.dims + 8 + threads * size_of::<u32>();
+        let making = coarse::Coarse::bytes(layout.dims);
         let writing = 2 * space.rotated() + 8 + 2 * size_of::<Id>() + size_of::<Option<Id>>();
         // What threads and queues take beside, whatever the number.
-        const FIXED: usize = 1 << 20;
-        elements * (kept + edges) + (elements * making + known).max(elements * writing) + FIXED
+        let fixed = (1 + threads) << 20;
+        elements * (kept + edges) + (elements * making + known).max(elements * writing) + fixed
     }
 
     /// The bytes taken now.

@@ -1,7 +1,9 @@
-//! The plain loops over codes: the truth that every other variant is tested against.
+//! The plain loops over codes and bytes: the truth that every other variant is tested against.
 
 use super::scalar::Scalar;
+use crate::ByteKernels;
 use crate::codes::{CodeKernels, ResidualSums, check_butterflies, check_masked, check_residual};
+use crate::generic_bytes::{self, ByteDot, Loop};
 
 /// Is bit `at` of the code set?
 fn is_set(code: &[u8], at: usize) -> bool {
@@ -43,8 +45,17 @@ impl CodeKernels for Scalar {
         }
         sums
     }
+}
 
+impl ByteKernels for Scalar {
     fn dot_i8(self, a: &[i8], b: &[i8]) -> i32 {
-        crate::generic_codes::dot_i8(a, b)
+        assert_eq!(a.len(), b.len(), "vectors of different length");
+        // SAFETY: the plain loop needs no features, and the lengths are equal.
+        unsafe { Loop::dot(a.as_ptr(), b.as_ptr(), a.len()) }
+    }
+
+    fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]) {
+        // SAFETY: the plain loop needs no features.
+        unsafe { generic_bytes::dots::<Loop>(query, rows, stride, ids, dots) }
     }
 }

@@ -4,10 +4,16 @@
 use std::arch::aarch64::*;
 
 use super::Neon;
+use crate::generic_bytes::{Loop, byte_kernels};
 use crate::generic_codes::code_kernels;
 use crate::lanes::MaskedLanes;
 
 code_kernels!(Neon, float32x4_t, "neon");
+byte_kernels!(Neon, () => "neon", Loop);
+
+impl Neon {
+    fn bytes(self) {}
+}
 
 /// The bit of each lane.
 const EACH: [u32; 4] = [1, 2, 4, 8];

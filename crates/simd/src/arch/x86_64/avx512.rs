@@ -1,4 +1,5 @@
-//! AVX-512F, sixteen lanes. The foundation set alone is asked for: it has the fp16 conversions.
+//! AVX-512F, sixteen lanes. The foundation set alone is asked for: it has the fp16 conversions. Bytes
+//! want VNNI, and go by AVX2 without it.
 
 use std::arch::x86_64::*;
 
@@ -7,14 +8,24 @@ use half::f16;
 use crate::generic::kernels;
 use crate::lanes::Lanes;
 
-/// Proof that this CPU, and the operating system, have AVX-512F.
+/// Proof that this CPU, and the operating system, have AVX-512F, and AVX2.
 #[derive(Debug, Clone, Copy)]
-pub struct Avx512(());
+pub struct Avx512 {
+    /// Are BW and VNNI there, too?
+    bytes: bool,
+}
 
 impl Avx512 {
     /// The variant, where the CPU has it.
     pub fn new() -> Option<Self> {
-        is_x86_feature_detected!("avx512f").then_some(Self(()))
+        let here = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx2");
+        let bytes = is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni");
+        here.then_some(Self { bytes })
+    }
+
+    /// Proof of BW and VNNI, where it is true.
+    pub(super) fn bytes(self) -> bool {
+        self.bytes
     }
 
     /// Whether this CPU is of a make whose AVX-512 is worth preferring to AVX2. AMD's Zen 4 splits
