@@ -1,5 +1,6 @@
 -- Searching. SECURITY INVOKER, STABLE, planned anew each call: what the caller may see of the
--- table as the statement sees it, and nothing else.
+-- table as the statement sees it, and nothing else. A filter's values are parameters of the
+-- columns' types, its operators those of the types' default B-tree operator classes.
 
 CREATE FUNCTION text_search(
     tbl anyelement,
@@ -10,12 +11,13 @@ CREATE FUNCTION text_search(
     embedding_column text DEFAULT NULL,
     model text DEFAULT NULL,
     min_score real DEFAULT NULL,
-    with_image boolean DEFAULT false
+    with_image boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
 ) RETURNS TABLE (hit anyelement, score real)
     AS 'MODULE_PATHNAME', 'text_search'
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
-COMMENT ON FUNCTION text_search(anyelement, text, integer, boolean, text, text, text, real, boolean) IS
-    'the k rows of the table or view of tbl that fit a sentence best, with cosine similarity; images are NULL unless with_image';
+COMMENT ON FUNCTION text_search(anyelement, text, integer, boolean, text, text, text, real, boolean, jsonb) IS
+    'the k rows of the table or view of tbl that fit a sentence best, with cosine similarity; images are NULL unless with_image; filter is an object of columns and what they must be: {"camera": "north gate", "taken_at": {">=": "2026-11-01"}, "lane": [1, 2], "note": null}';
 
 CREATE FUNCTION image_search(
     tbl anyelement,
@@ -24,12 +26,13 @@ CREATE FUNCTION image_search(
     embedding_column text DEFAULT NULL,
     model text DEFAULT NULL,
     min_score real DEFAULT NULL,
-    with_image boolean DEFAULT false
+    with_image boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
 ) RETURNS TABLE (hit anyelement, score real)
     AS 'MODULE_PATHNAME', 'image_search'
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
-COMMENT ON FUNCTION image_search(anyelement, bytea, integer, text, text, real, boolean) IS
-    'the k rows of the table or view of tbl that look most like an image, with cosine similarity';
+COMMENT ON FUNCTION image_search(anyelement, bytea, integer, text, text, real, boolean, jsonb) IS
+    'the k rows of the table or view of tbl that look most like an image, with cosine similarity; filter as in text_search';
 
 CREATE FUNCTION zero_shot(
     embedding embedding,

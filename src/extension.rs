@@ -62,6 +62,15 @@ pub fn namespace_name(schema: pg_sys::Oid) -> String {
     }
 }
 
+/// Name of a type, as SQL writes it.
+pub fn type_name(type_oid: pg_sys::Oid) -> String {
+    // SAFETY: the function takes any OID; its result is a copy.
+    unsafe {
+        let name = pg_sys::format_type_be(type_oid);
+        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
 /// An identifier, quoted for SQL where it must be.
 pub fn quoted(name: impl AsRef<str>) -> String {
     pgrx::spi::quote_identifier(name.as_ref())

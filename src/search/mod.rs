@@ -1,6 +1,7 @@
-//! Searching: the prompts of a query ([`prompt`]), what is searched ([`source`]), the search itself
-//! ([`run`]), and zero-shot classification.
+//! Searching: the prompts of a query ([`prompt`]), what is searched ([`source`]) and which rows of
+//! it ([`filter`]), the search itself ([`run`]), and zero-shot classification.
 
+mod filter;
 pub mod prompt;
 mod run;
 mod source;

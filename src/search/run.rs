@@ -5,6 +5,7 @@ use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
 
+use super::filter::Filter;
 use super::prompt;
 use super::source::Source;
 use crate::embedding::Embedding;
@@ -52,19 +53,22 @@ impl Options {
     }
 }
 
+/// Parameters of the query before those of the filter: the embedding, k, the least score.
+const PARAMETERS: usize = 3;
+
 /// The query: the k nearest rows first, so that only they are put together as rows.
-fn query(extension: &Extension, source: &Source, options: &Options) -> String {
+fn query(extension: &Extension, source: &Source, filter: &Filter, options: &Options) -> String {
     let mut inner = Vec::new();
     let mut outer = Vec::new();
     for (at, column) in source.columns.iter().enumerate() {
         if source.images.contains(&at) && !options.with_image {
             outer.push("NULL".to_owned());
         } else {
-            inner.push(format!("t.{column} AS c{at}, "));
+            inner.push(format!("t.{} AS c{at}, ", column.quoted));
             outer.push(format!("s.c{at}"));
         }
     }
-    let embedding = &source.columns[source.embedding];
+    let embedding = &source.columns[source.embedding].quoted;
     let distance = format!("t.{embedding} OPERATOR({}.<=>) $1", extension.schema_name());
     let score = "(1::pg_catalog.float8 OPERATOR(pg_catalog.-) s.distance)::pg_catalog.float4";
     let bound = match options.min_score {
@@ -75,14 +79,17 @@ fn query(extension: &Extension, source: &Source, options: &Options) -> String {
         ),
         None => String::new(),
     };
+    let mut conditions = vec![format!("t.{embedding} IS NOT NULL")];
+    conditions.extend(filter.conditions.iter().cloned());
     format!(
         "SELECT ROW({row})::{name}, {score} FROM (\
          SELECT {columns}{distance} AS distance FROM {name} AS t \
-         WHERE t.{embedding} IS NOT NULL ORDER BY {distance} LIMIT $2) AS s \
+         WHERE {conditions} ORDER BY {distance} LIMIT $2) AS s \
          {bound} ORDER BY s.distance",
         row = outer.join(", "),
         name = source.name,
         columns = inner.concat(),
+        conditions = conditions.join(" AND "),
     )
 }
 
@@ -150,15 +157,18 @@ unsafe fn search(
     fcinfo: pg_sys::FunctionCallInfo,
     extension: &Extension,
     source: &Source,
+    filter: Filter,
     options: &Options,
     wanted: Embedding,
 ) -> Result<(), Failure> {
-    let query = format!("{}\0", query(extension, source, options));
-    let parameters = [
+    let query = format!("{}\0", query(extension, source, &filter, options));
+    let own: [_; PARAMETERS] = [
         (Embedding::type_oid(), wanted.into_datum()),
         (pg_sys::INT8OID, options.k.into_datum()),
         (pg_sys::FLOAT4OID, options.min_score.into_datum()),
     ];
+    let of_filter = filter.parameters.into_iter().map(|(kind, value)| (kind, Some(value)));
+    let parameters: Vec<_> = own.into_iter().chain(of_filter).collect();
     // SAFETY: the list has room for the parameters; query and parameters outlive the execution, the
     // store lives in the memory of the caller's query, as does its receiver.
     let code = unsafe {
@@ -197,7 +207,8 @@ unsafe fn search(
     }
 }
 
-/// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image)`
+/// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image,
+/// filter)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -218,12 +229,14 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
         let domain = pg_getarg::<String>(fcinfo, 4);
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
+        let filter = Filter::of_call(fcinfo, 9, &source, PARAMETERS + 1)?;
         let wanted = prompt::embed(&extension, &source.model, &text, domain.as_deref(), enhance)?;
-        search(fcinfo, &extension, &source, &options, wanted)
+        search(fcinfo, &extension, &source, filter, &options, wanted)
     }
 }
 
-/// `image_search(tbl, image, k, embedding_column, model, min_score, with_image)`
+/// `image_search(tbl, image, k, embedding_column, model, min_score, with_image,
+/// filter)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -242,9 +255,10 @@ unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
         )?;
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
+        let filter = Filter::of_call(fcinfo, 7, &source, PARAMETERS + 1)?;
         let mut encoded = requests::images(&source.model, std::iter::once(Some(image)))?;
         let wanted = encoded.pop().flatten().expect("an image has an embedding or an error");
-        search(fcinfo, &extension, &source, &options, wanted)
+        search(fcinfo, &extension, &source, filter, &options, wanted)
     }
 }
 

@@ -20,8 +20,8 @@ const MAX_DEPTH: usize = 16;
 pub struct Source {
     /// Qualified and quoted; also the name of its row type.
     pub name: String,
-    /// Quoted names of all columns, in order.
-    pub columns: Vec<String>,
+    /// All columns, in order.
+    pub columns: Vec<Column>,
     /// Position in `columns` of the embedding.
     pub embedding: usize,
     /// Positions in `columns` of attached images.
@@ -30,10 +30,14 @@ pub struct Source {
 }
 
 /// A column as far as a search cares.
-struct Column {
-    name: String,
+#[derive(Debug)]
+pub struct Column {
+    pub name: String,
+    /// The name, quoted.
+    pub quoted: String,
     number: i16,
-    base: pg_sys::Oid,
+    /// Its type; of a domain the one below.
+    pub base: pg_sys::Oid,
     dimensions: Option<usize>,
 }
 
@@ -84,7 +88,6 @@ impl Source {
                 })
         };
         let images = (0..columns.len()).filter(|&at| is_image(&columns[at])).collect();
-        let columns = columns.into_iter().map(|column| quoted(column.name)).collect();
         Ok(Self { name, columns, embedding, images, model })
     }
 }
@@ -137,6 +140,7 @@ fn columns(relation: &PgRelation) -> Vec<Column> {
         let base = unsafe { pg_sys::getBaseTypeAndTypmod(column.atttypid, &mut modifier) };
         Column {
             name: column.name().to_owned(),
+            quoted: quoted(column.name()),
             number: column.attnum,
             base,
             dimensions: usize::try_from(modifier).ok(),

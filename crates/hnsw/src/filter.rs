@@ -158,6 +158,16 @@ impl Moment {
         Self::Between(day * i128::from(DAY), day * i128::from(DAY))
     }
 
+    /// The earlier of this and a limit, which infinity does not know.
+    pub fn no_later_than(self, limit: i128) -> Self {
+        match self {
+            Self::Between(earliest, latest) => {
+                Self::Between(earliest.min(limit), latest.min(limit))
+            }
+            infinity => infinity,
+        }
+    }
+
     /// Among timestamps.
     pub fn among_timestamps(self) -> Place {
         self.place(1, i64::MIN, i64::MAX)

@@ -9,6 +9,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use super::kind::{Kind, float, integer};
 use super::{Column, zone};
 use crate::encode::failure::Failure;
+use crate::extension::type_name;
 
 impl Column {
     /// The type of a constant: a key that does not say means the column's.
@@ -38,6 +39,9 @@ impl Column {
         match self.kind {
             Kind::Integer => Place::at(pgclip_hnsw::filter::integer(integer(value, given))),
             Kind::Float => Place::at(pgclip_hnsw::filter::float(float(value, given))),
+            Kind::Date if given == pg_sys::TIMESTAMPTZOID => {
+                moment(value, given).no_later_than(LAST_TIMESTAMP).among_dates()
+            }
             Kind::Date => moment(value, given).among_dates(),
             Kind::Timestamp => moment(value, given).among_timestamps(),
             Kind::TimestampTz => moment_of_zone(value, given).among_timestamps(),
@@ -46,6 +50,10 @@ impl Column {
         }
     }
 }
+
+/// The last that PostgreSQL has. A date after it is later than any `timestamptz` but infinity, even
+/// where the session's clock would make the two one moment.
+const LAST_TIMESTAMP: i128 = 9_223_371_331_199_999_999;
 
 /// On the clock of a column without a time zone.
 fn moment(value: Datum, given: pg_sys::Oid) -> Moment {
@@ -82,9 +90,4 @@ fn moment_of_zone(value: Datum, given: pg_sys::Oid) -> Moment {
 pub(super) fn unsupported(message: String) -> Failure {
     Failure::new(Code::ERRCODE_FEATURE_NOT_SUPPORTED, message)
         .hint("Take what was added to pgclip's operator families out of them again.")
-}
-
-fn type_name(oid: pg_sys::Oid) -> String {
-    // SAFETY: the function takes any OID; its result is a copy.
-    unsafe { std::ffi::CStr::from_ptr(pg_sys::format_type_be(oid)).to_string_lossy().into_owned() }
 }

@@ -1,0 +1,52 @@
+//! The filter of a search: a JSON object that names columns and what they must be, as conditions of
+//! the search's query. [`parse`] reads the object and knows no table, [`bind`] finds the columns,
+//! their types and operators.
+//!
+//! Nothing of the object gets into the text of the query but operators out of the catalog: names of
+//! columns are the relation's own, values are parameters. The conditions stay as plain as a user
+//! would write them, so that the planner can hand them to an index.
+
+mod bind;
+mod parse;
+
+use pgrx::pg_sys;
+
+use super::source::Source;
+use crate::encode::failure::Failure;
+
+/// Conditions on the columns of a relation that the query calls `t`.
+#[derive(Debug, Default)]
+pub struct Filter {
+    /// Each a SQL expression.
+    pub conditions: Vec<String>,
+    /// Types and values of the conditions' parameters, in the order of their numbers.
+    pub parameters: Vec<(pg_sys::Oid, pg_sys::Datum)>,
+}
+
+impl Filter {
+    /// Reads the argument `number` of a search, a jsonb; NULL is no filter. The parameters' numbers
+    /// begin at `first`.
+    ///
+    /// # Safety
+    /// `fcinfo` must be the call's own, and the argument a jsonb.
+    pub unsafe fn of_call(
+        fcinfo: pg_sys::FunctionCallInfo,
+        number: usize,
+        source: &Source,
+        first: usize,
+    ) -> Result<Self, Failure> {
+        // SAFETY: as the caller's; the output function of jsonb makes a string.
+        let text = unsafe {
+            let Some(value) = pgrx::fcinfo::pg_getarg_datum(fcinfo, number) else {
+                return Ok(Self::default());
+            };
+            let text = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), value);
+            std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned()
+        };
+        let mut filter = Self::default();
+        for condition in parse::parse(&text)? {
+            bind::bind(&mut filter, source, first, condition)?;
+        }
+        Ok(filter)
+    }
+}
