@@ -1,10 +1,10 @@
 //! What a scan costs, for the planner: it has to choose between this index, a filter's B-tree with a
 //! sort, and a sequential scan.
 //!
-//! A walk for k rows expands some dozens of records, and in inverse proportion more where a filter
-//! column lets few rows pass; each is a page at random. The server interpolates between start and
-//! end by the LIMIT. What the index cannot answer is priced out with a cost that is huge, but a
-//! number.
+//! A walk for the first rows expands some dozens of records, in proportion to the logarithm of the
+//! index's size, and many more where a filter column lets few rows pass; each is a page at random.
+//! The server interpolates between start and end by the LIMIT. What the index cannot answer is
+//! priced out with a cost that is huge, but a number.
 
 use pgrx::{pg_guard, pg_sys};
 
@@ -13,8 +13,11 @@ use crate::settings;
 /// Higher than any plan's cost, and still a number.
 const REFUSED: f64 = 1e300;
 
-/// Records expanded for the first rows of an unfiltered search at the default slack.
-const RECORDS: f64 = 70.0;
+/// Records expanded for the first rows of an unfiltered search at the default slack, for each
+/// natural logarithm of the number of rows.
+const RECORDS: f64 = 5.0;
+/// How the number of records grows as fewer rows pass: a filter of 1 % takes 40 times as many.
+const SELECTIVITY: f64 = -0.8;
 /// Records expanded for each further row.
 const RECORDS_A_ROW: f64 = 3.0;
 /// What measuring a record and its neighbours costs, in the planner's unit of an operator.
@@ -52,7 +55,7 @@ pub unsafe extern "C-unwind" fn estimate(
         let (mut random, mut sequential) = (0.0, 0.0);
         pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random, &mut sequential);
         let passes = filter_selectivity(root, path).clamp(1e-6, 1.0);
-        // The slack is an exponent of what has to be looked at, roughly; the default counts as one.
+        // About in proportion to the slack; the default counts as one.
         let slack = (settings::SEARCH_SLACK.get() / 0.15).clamp(0.2, 5.0);
         let rows = index.tuples.max(1.0);
         let cost = |records: f64| {
@@ -61,7 +64,7 @@ pub unsafe extern "C-unwind" fn estimate(
             // Pages beyond the index's own number are read again, from memory.
             distinct * random + records * OPERATORS * pg_sys::cpu_operator_cost
         };
-        let first = RECORDS * slack / passes;
+        let first = RECORDS * rows.max(2.0).ln() * slack * passes.powf(SELECTIVITY);
         let all = first + RECORDS_A_ROW * rows;
         *startup = cost(first);
         *total = (*startup + pg_sys::cpu_index_tuple_cost * rows * passes).max(cost(all));

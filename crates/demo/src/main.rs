@@ -82,6 +82,7 @@ fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
     let pictures = draw(&folder, count)?;
     let (cluster, mut client) = server::open(&folder.join("pg"), model.as_deref())?;
     let copied = server::copy(&mut client, &pictures)?;
+    server::index(&mut client)?;
     let searches = searches::run(&mut client, &pictures)?;
     let report = Report {
         server: format!("PostgreSQL {}", cluster.server().version()),

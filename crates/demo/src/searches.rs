@@ -10,7 +10,7 @@ use postgres::types::ToSql;
 
 use crate::pictures::{Picture, describe, unseen};
 use crate::report::{Hit, Search};
-use crate::server::indent;
+use crate::server::{indent, plan};
 
 /// The sentence about a person.
 const PERSON: &str = "A man carrying a backpack.";
@@ -39,6 +39,11 @@ impl Question {
         );
         let (wanted, example) = (wanted(sentence), Vec::new());
         Self { title, sql, sentence, enhanced, example, wanted, camera: None }
+    }
+
+    /// Is it a query over the table itself, whose plan is worth a look?
+    fn is_plain(&self) -> bool {
+        self.sql.contains("FROM photos")
     }
 
     fn is_answered_by(&self, picture: &Picture) -> bool {
@@ -74,7 +79,16 @@ fn questions() -> Vec<Question> {
             camera: None,
         },
         Question {
-            title: "With a WHERE clause, in plain SQL",
+            title: "Of one camera alone",
+            sql: "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, 'a white SUV', k => 5,\n                   filter => '{\"camera\": \"north gate\"}')".into(),
+            sentence: "a white SUV",
+            enhanced: true,
+            example: Vec::new(),
+            wanted: wanted("a white SUV"),
+            camera: Some("north gate"),
+        },
+        Question {
+            title: "The same in plain SQL: the index checks the condition",
             sql: "SELECT id, camera, (1 - (embedding <=> clip_query('a white SUV')))::real AS score\n  FROM photos\n WHERE camera = 'north gate'\n ORDER BY embedding <=> clip_query('a white SUV')\n LIMIT 5".into(),
             sentence: "a white SUV",
             enhanced: true,
@@ -90,6 +104,9 @@ pub fn run(client: &mut Client, pictures: &[Picture]) -> Result<Vec<Search>> {
     let mut searches = Vec::new();
     for (number, question) in questions().into_iter().enumerate() {
         println!("==> Search {}: {}\n{}", number + 1, question.title, indent(&question.sql));
+        if question.is_plain() {
+            println!("\n{}", indent(&plan(client, &question.sql)?));
+        }
         let search = ask(client, pictures, question)?;
         print(&search);
         searches.push(search);

@@ -30,6 +30,10 @@ CREATE TABLE photos (
 )";
 const ATTACH: &str = "SELECT clip_attach('photos', image => 'image', embedding => 'embedding')";
 
+const INDEX: &str = "\
+CREATE INDEX photos_by_embedding ON photos
+ USING clip_hnsw (embedding embedding_cosine_ops, camera, taken_at)";
+
 /// The cluster kept in `folder`.
 pub fn builder(folder: &Path) -> Builder {
     Cluster::builder("demo").preload(true).setting("shared_buffers", "128MB").kept_in(folder)
@@ -102,7 +106,6 @@ pub fn copy(client: &mut Client, pictures: &[Picture]) -> Result<Copied> {
             println!("    {camera:<15} {rows:>4} pictures  {seconds:>5.1} s  {rate:>5.0} images/s");
         }
         let seconds = start.elapsed().as_secs_f64();
-        client.batch_execute("ANALYZE photos")?;
         println!(
             "    together {:.1} MB, {:.0} images/s",
             bytes as f64 / 1e6,
@@ -110,6 +113,26 @@ pub fn copy(client: &mut Client, pictures: &[Picture]) -> Result<Copied> {
         );
         Ok(Copied { seconds, bytes })
     })
+}
+
+/// Makes the index, with the columns that searches filter by beside the embedding.
+pub fn index(client: &mut Client) -> Result<()> {
+    step("Build the index", || {
+        println!("{}", indent(INDEX));
+        client.batch_execute(INDEX)?;
+        client.batch_execute("ANALYZE photos")?;
+        let about = "SELECT elements, pages FROM clip_index_stats('photos_by_embedding')";
+        let row = client.query_one(about, &[])?;
+        let (elements, pages): (i64, i64) = (row.get(0), row.get(1));
+        println!("    {elements} elements on {pages} pages");
+        Ok(())
+    })
+}
+
+/// How the server runs a statement.
+pub fn plan(client: &mut Client, statement: &str) -> Result<String> {
+    let rows = client.query(&format!("EXPLAIN (COSTS off) {statement}"), &[])?;
+    Ok(rows.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>().join("\n"))
 }
 
 /// A statement as the console shows it.
