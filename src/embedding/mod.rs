@@ -7,6 +7,7 @@
 mod aggregates;
 mod casts;
 mod compare;
+mod cost;
 mod distance;
 mod error;
 mod io;
