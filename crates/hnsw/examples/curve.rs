@@ -1,10 +1,10 @@
 //! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
-//! recall@10, microseconds and records a query.
+//! recall@10, microseconds, records expanded and records read a query.
 //!
-//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES]]]]]]`
+//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [BURST]]]]]]]`
 //!
 //! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
-//! own and are half noise.
+//! own and are half noise. With BURST the data are scenes in about so many frames each, nearly alike.
 
 use std::time::Instant;
 
@@ -82,6 +82,12 @@ impl World {
         unit(signal.iter().zip(&self.common).map(|(s, c)| s + 0.5 * c))
     }
 
+    /// A frame of the same scene: the image and a twentieth of its length in noise.
+    fn frame(&self, image: &[f16], dice: &mut Dice) -> Vec<f16> {
+        let noise = dice.direction(self.dims);
+        unit(image.iter().zip(noise).map(|(x, n)| x.to_f32() + 0.05 * n))
+    }
+
     fn caption(&self, dice: &mut Dice) -> Vec<f16> {
         let (signal, noise) = (self.signal(dice), dice.direction(self.dims));
         let parts = signal.iter().zip(noise).zip(&self.text);
@@ -129,11 +135,16 @@ fn main() {
     let arg = |at: usize, or: usize| args.get(at).copied().unwrap_or(or);
     let (rows, dims, threads, m, ef) =
         (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
-    let count = arg(5, 500);
+    let (count, burst) = (arg(5, 500), arg(6, 1));
     let epoch = Instant::now();
     let mut dice = Dice(1);
     let world = World::new(dims, &mut dice);
-    let vectors: Vec<Vec<f16>> = (0..rows).map(|_| world.image(&mut dice)).collect();
+    let scenes: Vec<Vec<f16>> = (0..rows / burst).map(|_| world.image(&mut dice)).collect();
+    let image = |dice: &mut Dice| match burst {
+        1 => world.image(dice),
+        _ => world.frame(&scenes[dice.next() as usize % scenes.len()], dice),
+    };
+    let vectors: Vec<Vec<f16>> = (0..rows).map(|_| image(&mut dice)).collect();
     let layout = Layout::new(Metric::Cosine, dims, m, 0).expect("fits");
     println!("{:?}, element {} B", layout.placement, layout.element_bytes());
     let space = Space::new(layout, 42, Some(&world.text));
@@ -161,14 +172,14 @@ fn main() {
         store.blocks()
     );
     for (kind, queries) in [
-        ("image", (0..count).map(|_| world.image(&mut dice)).collect::<Vec<_>>()),
+        ("image", (0..count).map(|_| image(&mut dice)).collect::<Vec<_>>()),
         ("text", (0..count).map(|_| world.caption(&mut dice)).collect()),
     ] {
         let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q)).collect();
         for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3] {
             let mut scan = Scan::new();
             let (mut hits, mut records, mut late) = (0, 0, 0);
-            let started = seconds(epoch);
+            let (started, reads) = (seconds(epoch), store.reads());
             for (query, right) in queries.iter().zip(&right) {
                 let query: Query = space.query(query);
                 let mean = pages.moments().mean_distance(&space, &query);
@@ -182,10 +193,11 @@ fn main() {
             }
             let each = 1.0 / queries.len() as f64;
             println!(
-                "{kind:5} slack {slack:<5} recall {:.4}  {:7.1} µs  {:6.0} records  {late} late",
+                "{kind:5} slack {slack:<5} recall {:.4}  {:7.1} µs  {:6.0} records  {:6.0} reads  {late} late",
                 hits as f64 * each / K as f64,
                 (seconds(epoch) - started) * 1e6 * each,
                 records as f64 * each,
+                (store.reads() - reads) as f64 * each,
             );
         }
     }

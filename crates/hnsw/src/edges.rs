@@ -108,8 +108,14 @@ impl<'a> Edges<'a> {
 
     /// The neighbours, slot by slot.
     pub fn ids(&self) -> impl Iterator<Item = Id> + use<'a> {
+        self.slots().flatten()
+    }
+
+    /// The same, with the slots that name nothing: in a sound record there are none.
+    pub(crate) fn slots(&self) -> impl Iterator<Item = Option<Id>> + use<'a> {
         let at = Arrays::new(self.layout, self.map).ids;
-        self.bytes[at..at + self.count() * ID_BYTES].chunks_exact(ID_BYTES).filter_map(Id::decode)
+        let ids = &self.bytes[at..at + self.count() * ID_BYTES];
+        ids.as_chunks::<ID_BYTES>().0.iter().map(|id| Id::decode(id))
     }
 
     /// Estimates the query's inner distance to each neighbour, slot by slot, into `out`. Not for

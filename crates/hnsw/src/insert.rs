@@ -115,7 +115,7 @@ fn insert_at<S: StoreMut>(
     let layout = space.layout();
     let mut walk = Walk::new();
     let top = level.min(entry.level);
-    let here = descend(store, space, query, (entry, stand), top, &mut walk.visited)?;
+    let here = descend(store, space, query, (entry, stand), top, &mut walk.visited, |_| ())?;
     let mut stands = vec![here];
     let mut uppers: Vec<Vec<Id>> = vec![Vec::new(); usize::from(level)];
     for layer in (1..=top).rev() {

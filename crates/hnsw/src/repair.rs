@@ -195,7 +195,7 @@ fn searched<S: StoreMut>(
 ) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
     let Some(entry) = enter(store, space, own)? else { return Ok(Vec::new()) };
     let mut walk = Walk::new();
-    let here = descend(store, space, own, entry, 0, &mut walk.visited)?;
+    let here = descend(store, space, own, entry, 0, &mut walk.visited, |_| ())?;
     walk.start(here.id, here.distance, usize::MAX);
     let mut near = Vec::new();
     while near.len() < SEARCHED {

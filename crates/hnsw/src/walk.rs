@@ -54,6 +54,15 @@ impl Walk {
         self.pool.push(distance.inner, id);
     }
 
+    /// Begins at these as well, whose inner distances are known.
+    pub fn also(&mut self, others: &[(Id, f32)]) {
+        for (id, inner) in others {
+            if self.visited.insert(*id) {
+                self.pool.push(*inner, *id);
+            }
+        }
+    }
+
     /// Expands an element, and shows it to `look` with its exact distance. False where there is no
     /// such element any more.
     pub fn expand<S: Store>(
@@ -114,8 +123,8 @@ impl Walk {
             self.ids.extend(edges.ids().filter(|id| self.visited.insert(*id)));
             return;
         }
-        for (slot, estimate) in self.estimates.iter().enumerate() {
-            if let Some(id) = edges.id(slot)
+        for (id, estimate) in edges.slots().zip(&self.estimates) {
+            if let Some(id) = id
                 && self.visited.insert(id)
             {
                 self.pool.push(*estimate, id);
@@ -196,8 +205,8 @@ pub(crate) fn enter<S: Store>(
     }
 }
 
-/// Walks down from `from` to the nearest element on layer `to + 1`, greedily and exactly; `seen`
-/// is only lent for its memory.
+/// Walks down from `from` to the nearest element on layer `to + 1`, greedily and exactly, and shows
+/// what it measures on the way to `passed`; `seen` is only lent for its memory.
 pub(crate) fn descend<S: Store>(
     store: &S,
     space: &Space,
@@ -205,9 +214,11 @@ pub(crate) fn descend<S: Store>(
     (entry, mut here): (Entry, Stand),
     to: u8,
     seen: &mut Visited,
+    mut passed: impl FnMut(&Stand),
 ) -> Result<Stand, Error<S::Error>> {
     seen.clear();
     seen.insert(here.id);
+    passed(&here);
     for layer in (to + 1..=entry.level).rev() {
         let mut moved = true;
         while std::mem::take(&mut moved) {
@@ -216,9 +227,9 @@ pub(crate) fn descend<S: Store>(
                 if !seen.insert(id) {
                     continue;
                 }
-                if let Some(stand) = visit(store, space, query, id)?
-                    && stand.distance.inner < here.distance.inner
-                {
+                let Some(stand) = visit(store, space, query, id)? else { continue };
+                passed(&stand);
+                if stand.distance.inner < here.distance.inner {
                     here = stand;
                     moved = true;
                 }
