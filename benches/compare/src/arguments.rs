@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
+use crate::clock::Clock;
 use crate::side::{Metric, Side};
 
 /// Compares clip_hnsw with pgvector's hnsw: the same vectors, in one private cluster.
@@ -38,6 +39,11 @@ pub struct Arguments {
     /// Timed rounds; what is printed is their median
     #[arg(long, default_value_t = 3)]
     pub rounds: usize,
+
+    /// What is timed by: `cpu` is for machines that are busy with other work (cold starts and several
+    /// clients at once always go by the clock on the wall)
+    #[arg(long, value_enum, default_value_t = Clock::Wall)]
+    pub clock: Clock,
 
     /// Processes (or threads) of a build [default: as many as there are cores]
     #[arg(long)]

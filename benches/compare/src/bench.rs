@@ -109,7 +109,7 @@ impl Run<'_> {
             for point in points {
                 print(lane.extension, point);
                 let entry = Entry {
-                    setting: point.setting.clone(),
+                    setting: point.setting.name.clone(),
                     recall: Some(point.recall),
                     per_second: Some(point.per_second()),
                     pages: point.pages,
@@ -164,7 +164,7 @@ fn print(extension: &str, point: &Point) {
     };
     println!(
         "    {extension:<9} {:<44} recall {:.4}  {:>8}/s {spread:<6} {:>6.1} rows  {pages}{disorder}",
-        point.setting,
+        point.setting.name,
         point.recall,
         short(point.per_second()),
         point.returned,

@@ -3,11 +3,12 @@
 //!
 //! Modules in the order of a run: arguments; vectors ([`data`]) and their exact neighbours
 //! ([`exact`]); the cluster ([`server`]) and what differs between the extensions ([`side`]); ways of
-//! asking ([`work`]), measured in turns ([`sweep`]) by the [`phases`]; interpolation ([`curve`]) and
+//! asking ([`work`]), measured in turns ([`sweep`], [`clock`]) by the [`phases`]; interpolation ([`curve`]) and
 //! results ([`report`]).
 
 mod arguments;
 mod bench;
+mod clock;
 mod curve;
 mod data;
 mod exact;
@@ -233,6 +234,8 @@ fn about(client: &mut Client, arguments: &Arguments) -> Result<BTreeMap<String, 
         about.insert("processor".to_owned(), model);
     }
     about.insert("processes".to_owned(), arguments.processes().to_string());
+    let clock = format!("{:?}", arguments.clock).to_lowercase();
+    about.insert("clock".to_owned(), clock);
     about.insert("kernels".to_owned(), pgclip_simd::level().name().to_owned());
     for (name, value) in &about {
         println!("    {name}: {value}");

@@ -23,13 +23,13 @@ pub enum Metric {
 
 impl Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
 impl Display for Metric {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 
@@ -106,24 +106,32 @@ impl Side {
 
     /// `accuracy` is ours `pgclip.search_slack`, pgvector's `hnsw.ef_search`.
     pub fn setting(self, accuracy: f64) -> Setting {
-        let name = match self {
-            Self::Pgclip => format!("search_slack={accuracy}"),
-            Self::Pgvector => format!("ef_search={accuracy}"),
-        };
-        let prefix = match self {
-            Self::Pgclip => "pgclip",
-            Self::Pgvector => "hnsw",
-        };
-        Setting { sql: format!("SET {prefix}.{name}"), name }
+        match self {
+            Self::Pgclip => Setting {
+                name: format!("search_slack={accuracy}"),
+                sql: format!("RESET pgclip.ef_search; SET pgclip.search_slack = {accuracy}"),
+            },
+            Self::Pgvector => Setting {
+                name: format!("ef_search={accuracy}"),
+                sql: format!("SET hnsw.ef_search = {accuracy}"),
+            },
+        }
     }
 
-    /// The settings of a sweep, from fast to accurate.
+    /// The settings of a sweep, from fast to accurate. Ours goes on with a higher cap of the rows
+    /// found for a batch, which text-like queries come up against.
     pub fn sweep(self) -> Vec<Setting> {
         let accuracies: &[f64] = match self {
             Self::Pgclip => &[0.02, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.6],
             Self::Pgvector => &[10., 20., 30., 40., 60., 80., 120., 180., 280., 420., 600., 800.],
         };
-        accuracies.iter().map(|&accuracy| self.setting(accuracy)).collect()
+        let capped = [0.125, 0.15, 0.2, 0.3].map(|slack| {
+            let setting = Self::Pgclip.setting(slack);
+            setting.and("pgclip.ef_search", "5000")
+        });
+        let more: &[Setting] = if self == Self::Pgclip { &capped } else { &[] };
+        let usual = accuracies.iter().map(|&accuracy| self.setting(accuracy));
+        usual.chain(more.iter().cloned()).collect()
     }
 
     /// The setting that both documentations name first.
@@ -136,6 +144,11 @@ impl Side {
 }
 
 impl Setting {
+    /// What else is set beside the accuracy: settings of one family differ in it alone.
+    pub fn family(&self) -> &str {
+        self.name.split_once(' ').map_or("", |(_, more)| more)
+    }
+
     /// The same with one more parameter.
     pub fn and(&self, parameter: &str, value: &str) -> Self {
         let short = parameter.split('.').next_back().unwrap_or(parameter);

@@ -6,11 +6,11 @@
 //! others over those alone that the interpolation reads.
 
 use std::ops::Range;
-use std::time::Instant;
 
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::clock::{Backend, Clock};
 use crate::curve::{Sample, median, needed, spread};
 use crate::exact::{Judge, Verdict};
 use crate::side::Setting;
@@ -31,6 +31,8 @@ pub trait Work {
     }
     /// Buffers that a query of a range touches on average, where that can be told.
     fn pages(&mut self, range: Range<usize>) -> Result<Option<f64>>;
+    /// The server's processes that answer.
+    fn backends(&self) -> Vec<Backend>;
 }
 
 /// One contender.
@@ -43,7 +45,7 @@ pub struct Lane<'a> {
 /// One setting of a lane, measured.
 #[derive(Clone, Debug)]
 pub struct Point {
-    pub setting: String,
+    pub setting: Setting,
     pub recall: f64,
     /// Rows that came, on average.
     pub returned: f64,
@@ -73,6 +75,7 @@ pub struct Sweep<'a> {
     pub title: String,
     pub queries: usize,
     pub rounds: usize,
+    pub clock: Clock,
     /// Leave out what is slower than the first setting with this recall.
     pub enough: f64,
     /// Recalls that will be interpolated.
@@ -90,9 +93,9 @@ impl Sweep<'_> {
         bar.set_message(self.title.clone());
         let mut points = Vec::new();
         for lane in lanes.iter_mut() {
+            let before = lane.settings.len();
             points.push(self.pilot(lane, &bar)?);
-            let skipped = lane.settings.len() - points.last().map_or(0, Vec::len);
-            bar.inc((skipped * (self.rounds + 1)) as u64);
+            bar.inc(((before - lane.settings.len()) * (self.rounds + 1)) as u64);
         }
         for round in 0..self.rounds {
             self.round(round, lanes, &mut points)?;
@@ -102,10 +105,21 @@ impl Sweep<'_> {
         Ok(points)
     }
 
+    /// Recall of each setting; leaves the lane those settings that are to be timed.
     fn pilot(&self, lane: &mut Lane, bar: &ProgressBar) -> Result<Vec<Point>> {
         let mut points = Vec::new();
-        for setting in &lane.settings {
-            lane.work.set(setting)?;
+        // Settings whose accuracy gains nothing more are left out, but their families' next ones.
+        let mut idle = (String::new(), 0);
+        let mut best = 0.0;
+        let settings = std::mem::take(&mut lane.settings);
+        for setting in settings {
+            if idle.0 != setting.family() {
+                idle = (setting.family().to_owned(), 0);
+            }
+            if self.enough < 1.0 && idle.1 >= 2 {
+                continue;
+            }
+            lane.work.set(&setting)?;
             let answers = lane.work.answers(0..self.queries)?;
             let pages = lane.work.pages(0..COUNTED.min(self.queries))?;
             let count = self.queries as f64;
@@ -115,8 +129,11 @@ impl Sweep<'_> {
             let disordered =
                 verdicts.iter().filter(|verdict| !verdict.sorted).count() as f64 / count;
             let returned = answers.iter().map(Vec::len).sum::<usize>() as f64 / count;
-            let setting = setting.name.clone();
-            points.push(Point { setting, recall, returned, disordered, pages, rates: Vec::new() });
+            idle.1 = if recall > best + 0.0005 { 0 } else { idle.1 + 1 };
+            best = recall.max(best);
+            lane.settings.push(setting.clone());
+            let rates = Vec::new();
+            points.push(Point { setting, recall, returned, disordered, pages, rates });
             bar.inc(1);
             if recall >= self.enough {
                 break;
@@ -147,9 +164,8 @@ impl Sweep<'_> {
             for (&(at, step), spent) in turns.iter().zip(&mut spent) {
                 let lane = &mut lanes[at];
                 lane.work.set(&lane.settings[step])?;
-                let started = Instant::now();
-                lane.work.run(block.clone())?;
-                *spent += started.elapsed().as_secs_f64();
+                let backends = lane.work.backends();
+                *spent += self.clock.time(&backends, || lane.work.run(block.clone()))?;
             }
         }
         for ((at, step), spent) in turns.into_iter().zip(spent) {

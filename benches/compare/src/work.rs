@@ -7,6 +7,7 @@ use anyhow::Result;
 use postgres::types::ToSql;
 use postgres::{Client, Statement};
 
+use crate::clock::Backend;
 use crate::data::Vectors;
 use crate::server::{demand_index, touched};
 use crate::side::Setting;
@@ -21,6 +22,7 @@ pub fn parameters(queries: &Vectors, count: usize) -> Vec<Vector> {
 /// A prepared statement a query, binary both ways.
 pub struct Single {
     client: Client,
+    backend: Backend,
     sql: String,
     statement: Statement,
     queries: Vec<Vector>,
@@ -30,7 +32,8 @@ impl Single {
     /// `sql` has the query's vector as `$1` and gives ids.
     pub fn new(mut client: Client, sql: String, queries: Vec<Vector>) -> Result<Self> {
         let statement = client.prepare(&sql)?;
-        Ok(Self { client, sql, statement, queries })
+        let backend = Backend::of(&mut client)?;
+        Ok(Self { client, backend, sql, statement, queries })
     }
 
     /// Fails where no index answers.
@@ -67,12 +70,17 @@ impl Work for Single {
         }
         Ok(Some(pages / count))
     }
+
+    fn backends(&self) -> Vec<Backend> {
+        vec![self.backend]
+    }
 }
 
 /// Many queries inside one statement. What is timed returns one row, so that neither statements
 /// nor rows sent hide the index.
 pub struct Lateral {
     client: Client,
+    backend: Backend,
     answers: Statement,
     timed: Statement,
     timed_sql: String,
@@ -96,7 +104,8 @@ impl Lateral {
         let timed_sql = format!("SELECT count(*), sum(r.id)::text {from}");
         let timed = client.prepare(&timed_sql)?;
         demand_index(&mut client, &timed_sql, &[&0, &10])?;
-        Ok(Self { client, answers, timed, timed_sql })
+        let backend = Backend::of(&mut client)?;
+        Ok(Self { client, backend, answers, timed, timed_sql })
     }
 }
 
@@ -130,6 +139,10 @@ impl Work for Lateral {
         let (pages, _) = touched(&mut self.client, &self.timed_sql, &parameters)?;
         Ok(Some(pages / range.len() as f64))
     }
+
+    fn backends(&self) -> Vec<Backend> {
+        vec![self.backend]
+    }
 }
 
 /// Several clients that share the queries of a block among them.
@@ -157,5 +170,9 @@ impl Work for Together {
 
     fn pages(&mut self, _range: Range<usize>) -> Result<Option<f64>> {
         Ok(None)
+    }
+
+    fn backends(&self) -> Vec<Backend> {
+        self.0.iter().map(|client| client.backend).collect()
     }
 }

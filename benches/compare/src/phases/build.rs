@@ -2,9 +2,8 @@
 //! the last round's indexes are those that all other phases search.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use postgres::Client;
 
 use crate::arguments::Phase;
@@ -42,12 +41,11 @@ pub fn create(run: &Run, client: &mut Client, side: Side, table: &str, more: &st
              SELECT clip_attach('{table}', image => 'image', embedding => 'v')"
         ))?;
     }
-    let started = Instant::now();
-    client.batch_execute(&statement).with_context(|| statement.clone())?;
-    let seconds = started.elapsed().as_secs_f64();
+    let clock = run.bench.arguments.clock;
+    let seconds = clock.time_maintenance(&run.bench.cluster, client, &statement)?;
     if attached {
         // Else inserts would be those of a trigger.
-        client.batch_execute(&format!("SELECT clip_detach('{table}')"))?;
+        client.batch_execute(&format!("SELECT clip_detach('{table}', embedding => 'v')"))?;
     }
     server::warm(client, &format!("{table}_index"))?;
     Ok(seconds)

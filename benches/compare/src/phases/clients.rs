@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::ENOUGH;
 use crate::bench::{K, Run};
+use crate::clock::Clock;
 use crate::side::Side;
 use crate::sweep::{Lane, Sweep};
 use crate::work::Together;
@@ -25,6 +26,8 @@ pub fn run(run: &mut Run) -> Result<()> {
         title: format!("{count} queries, {CLIENTS} clients at once"),
         queries: count,
         rounds: run.bench.arguments.rounds,
+        // Of clients at once only the wall tells.
+        clock: Clock::Wall,
         enough: ENOUGH,
         targets: &[0.95],
         judge: &judge,

@@ -126,6 +126,7 @@ fn measure(
         title: format!("{} queries", judge.queries.len()),
         queries: judge.queries.len(),
         rounds: run.bench.arguments.rounds,
+        clock: run.bench.arguments.clock,
         enough: f64::INFINITY,
         targets: &[TARGET],
         judge,

@@ -1,11 +1,11 @@
 //! Inserts into the built index, a row and a transaction each, through one client.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use anyhow::Result;
 
 use crate::bench::Run;
+use crate::clock::Backend;
 use crate::curve::{median, spread};
 use crate::report::{Better, Entry, short};
 use crate::side::Side;
@@ -24,22 +24,25 @@ pub fn run(run: &mut Run) -> Result<()> {
         client.batch_execute("CHECKPOINT")?;
         let insert = format!("INSERT INTO {} VALUES ($1, $2, 0, 0)", side.table());
         let insert = client.prepare(&insert)?;
-        lanes.push((side, client, insert));
+        let backend = Backend::of(&mut client)?;
+        lanes.push((side, client, backend, insert));
     }
     let first = run.data.rows() as i64;
     let mut rates: BTreeMap<Side, Vec<f64>> = BTreeMap::new();
     for start in (0..later.len()).step_by(BLOCK) {
         let block = start..(start + BLOCK).min(later.len());
-        for (side, client, insert) in &mut lanes {
+        for (side, client, backend, insert) in &mut lanes {
             let rows: Vec<(i64, Vector)> = block
                 .clone()
                 .map(|row| (first + row as i64, Vector::new(later.get(row))))
                 .collect();
-            let started = Instant::now();
-            for (id, vector) in &rows {
-                client.execute(&*insert, &[id, vector])?;
-            }
-            let rate = rows.len() as f64 / started.elapsed().as_secs_f64();
+            let seconds = run.bench.arguments.clock.time(&[*backend], || {
+                for (id, vector) in &rows {
+                    client.execute(&*insert, &[id, vector])?;
+                }
+                Ok(())
+            })?;
+            let rate = rows.len() as f64 / seconds;
             rates.entry(*side).or_default().push(rate);
         }
     }

@@ -38,6 +38,7 @@ fn measure(run: &mut Run, phase: &str, queries: &Vectors) -> Result<()> {
         title: format!("{count} queries, 50 in a statement"),
         queries: count,
         rounds: run.bench.arguments.rounds,
+        clock: run.bench.arguments.clock,
         enough: ENOUGH,
         targets: &TARGETS,
         judge: &judge,

@@ -54,6 +54,7 @@ fn measure(run: &mut Run, phase: &str, queries: &Vectors) -> Result<()> {
             title: format!("LIMIT {k}"),
             queries: queries.len(),
             rounds: run.bench.arguments.rounds,
+            clock: run.bench.arguments.clock,
             enough: f64::INFINITY,
             targets: &[],
             judge: &judge,

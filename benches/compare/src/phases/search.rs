@@ -24,7 +24,7 @@ pub fn own(run: &mut Run) -> Result<()> {
         let fastest = front(&samples).into_iter().find(|sample| sample.recall >= 0.95);
         let Some(fastest) = fastest else { continue };
         if let Some(at) = samples.iter().position(|sample| *sample == fastest) {
-            run.chosen.insert(side, side.sweep()[at].clone());
+            run.chosen.insert(side, points[at].setting.clone());
         }
     }
     Ok(())
@@ -55,6 +55,7 @@ fn measure(
         title: format!("{count} queries, a statement each"),
         queries: count,
         rounds: run.bench.arguments.rounds,
+        clock: run.bench.arguments.clock,
         enough: ENOUGH,
         targets: &TARGETS,
         judge: &judge,

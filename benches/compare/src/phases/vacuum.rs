@@ -2,7 +2,6 @@
 //! index built anew, with the same setting.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use anyhow::Result;
 use postgres::Client;
@@ -31,9 +30,9 @@ pub fn run(run: &mut Run) -> Result<()> {
         client.execute(&format!("DELETE FROM {table} WHERE id % 10 = {DELETED}"), &[])?;
         client.batch_execute("CHECKPOINT")?;
         let last: i64 = client.query_one(&format!("SELECT max(id) FROM {table}"), &[])?.get(0);
-        let started = Instant::now();
-        client.batch_execute(&format!("VACUUM (INDEX_CLEANUP on, PARALLEL 0) {table}"))?;
-        let took = started.elapsed().as_secs_f64();
+        let vacuum = format!("VACUUM (INDEX_CLEANUP on, PARALLEL 0) {table}");
+        let clock = run.bench.arguments.clock;
+        let took = clock.time_maintenance(&run.bench.cluster, &mut client, &vacuum)?;
         let judge = Judge {
             data: run.data,
             queries: &queries,
