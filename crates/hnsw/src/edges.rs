@@ -63,7 +63,7 @@ impl Arrays {
 #[derive(Debug, Default)]
 pub struct Scratch {
     halves: Vec<f16>,
-    sums: Vec<f32>,
+    sums: Vec<i32>,
     w: Vec<f32>,
     b: Vec<f32>,
     a: Vec<f32>,
@@ -135,8 +135,8 @@ impl<'a> Edges<'a> {
         let at = Arrays::new(self.layout, self.map);
         let code = self.layout.code();
         let Scratch { halves: aside, sums, w, b, a } = scratch;
-        sums.resize(count, 0.0);
-        masked_sums(&query.rotated, &self.bytes[at.codes..at.codes + code * count], sums);
+        sums.resize(count, 0);
+        masked_sums(&query.bytes, &self.bytes[at.codes..at.codes + code * count], sums);
         let mut read = |from: usize, to: &mut Vec<f32>| {
             to.resize(count, 0.0);
             widen(halves(&self.bytes[from..from + 2 * count], aside), to);
@@ -150,7 +150,8 @@ impl<'a> Edges<'a> {
         let text = 2.0 * query.beta * text_step(query.rotated.len());
         let texts = &self.bytes[at.text..at.text + count];
         for slot in 0..count {
-            let product = sums[slot] - query.half_sum + text * f32::from(texts[slot] as i8);
+            let product = query.step * (sums[slot] as f32 - query.half_sum)
+                + text * f32::from(texts[slot] as i8);
             out.push(origin.inner + lambda * b[slot] - root * w[slot] * product);
         }
         if self.layout.has_norms() {

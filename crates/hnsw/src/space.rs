@@ -7,7 +7,8 @@
 //! which under cosine is twice the cosine distance, or -2 times the inner product.
 
 use half::f16;
-use pgclip_simd::{CosineParts, Rotation, codes::rotated_dims};
+use pgclip_simd::codes::{rotated_dims, round_to_bytes};
+use pgclip_simd::{CosineParts, Rotation};
 
 use crate::layout::{Layout, Metric};
 
@@ -143,9 +144,11 @@ impl Space {
             beta = along_text;
             rotated.iter_mut().zip(direction).for_each(|(x, g)| *x -= beta * g);
         }
-        let half_sum = 0.5 * rotated.iter().sum::<f32>();
-        let vector = vector.to_vec();
-        Query { vector, norm2, scale, along_text, beta, rotated, half_sum }
+        let mut bytes = vec![0; rotated.len()];
+        let step = round_to_bytes(&rotated, &mut bytes);
+        let sum: i32 = bytes.iter().map(|x| i32::from(*x)).sum();
+        let (vector, half_sum) = (vector.to_vec(), 0.5 * sum as f32);
+        Query { vector, norm2, scale, along_text, beta, rotated, bytes, step, half_sum }
     }
 }
 
@@ -161,7 +164,11 @@ pub struct Query {
     pub(crate) beta: f32,
     /// What is left, rotated.
     pub(crate) rotated: Vec<f32>,
-    /// Half the sum of the rotated components.
+    /// The same, rounded to bytes.
+    pub(crate) bytes: Vec<i8>,
+    /// What one of these is worth.
+    pub(crate) step: f32,
+    /// Half the sum of the bytes.
     pub(crate) half_sum: f32,
 }
 

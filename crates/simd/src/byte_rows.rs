@@ -15,6 +15,9 @@ pub trait ByteKernels: Copy {
     /// For each id the inner product of `query` with that row: `rows` has one every `stride`.
     /// Panics where a row is not there, and where the numbers of ids and of results differ.
     fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]);
+
+    /// See [`masked_sums`](crate::codes::masked_sums).
+    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]);
 }
 
 /// The inner product of two vectors of bytes, exact below 130,000 components. Panics when the

@@ -6,9 +6,10 @@
 //! turns that into an unbiased estimate of `⟨u - v, x⟩`. Its own file because the index alone
 //! needs it; the `embedding` type does not.
 //!
-//! All variants add fp32 numbers under a mask, exactly as the scalar loop does but for the order
-//! of the additions; no variant quantises the query.
+//! The vector that a code meets is rounded to bytes ([`round_to_bytes`]): its error is a hundredth of
+//! what one bit a component costs, and sums of bytes are exact, so that all variants agree to the bit.
 
+use crate::ByteKernels;
 use crate::level::code_level;
 
 /// Components of a rotated vector come in whole blocks of so many: a code is whole 8-byte words.
@@ -41,18 +42,33 @@ pub trait CodeKernels: Copy {
     /// One stage of a Hadamard transform: `(x, y) → (x + y, x - y)` for each pair of elements
     /// `stride` apart in each run of `2 · stride`.
     fn butterflies(self, data: &mut [f32], stride: usize);
-    /// See [`masked_sums`].
-    fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]);
     /// See [`encode_residual`].
     fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums;
 }
 
-/// For each of the codes, which lie end to end, the sum of those `values` whose bit is set.
-/// Panics when the lengths do not fit each other.
+/// For each of the codes, which lie end to end, the sum of those `values` whose bit is set, exact
+/// below ten million components. Panics when the lengths do not fit each other.
 #[inline]
-pub fn masked_sums(values: &[f32], codes: &[u8], sums: &mut [f32]) {
-    check_masked(values, codes, sums);
+pub fn masked_sums(values: &[i8], codes: &[u8], sums: &mut [i32]) {
     code_level().masked_sums(values, codes, sums);
+}
+
+/// Rounds to bytes between -127 and 127, the largest to one of these, and returns what one is worth.
+/// Panics when the lengths differ.
+pub fn round_to_bytes(from: &[f32], to: &mut [i8]) -> f32 {
+    /// Added to a number of few bits it leaves that, rounded, in the lowest bits.
+    const ROUNDING: f32 = 1.5 * (1 << 23) as f32;
+    assert_eq!(from.len(), to.len(), "slices of different length");
+    let largest = from.iter().fold(0f32, |largest, x| largest.max(x.abs()));
+    let by = 127.0 / largest;
+    if !by.is_finite() {
+        to.fill(0);
+        return 0.0;
+    }
+    for (to, x) in to.iter_mut().zip(from) {
+        *to = (x * by + ROUNDING).to_bits() as i8;
+    }
+    largest / 127.0
 }
 
 /// Writes the code of `to - from`, both rotated. Panics when the lengths do not fit each other.
@@ -62,9 +78,9 @@ pub fn encode_residual(to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSum
     code_level().encode_residual(to, from, code)
 }
 
-/// What [`CodeKernels::masked_sums`] relies on.
+/// What [`ByteKernels::masked_sums`](crate::ByteKernels::masked_sums) relies on.
 #[inline]
-pub(crate) fn check_masked(values: &[f32], codes: &[u8], sums: &[f32]) {
+pub(crate) fn check_masked(values: &[i8], codes: &[u8], sums: &[i32]) {
     assert_eq!(values.len() % CODE_BLOCK, 0, "not whole blocks of components");
     assert_eq!(codes.len(), values.len() / 8 * sums.len(), "codes of another length");
 }

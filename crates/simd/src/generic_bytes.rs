@@ -1,7 +1,8 @@
-//! The kernels on bytes, once, over any way to sum up two vectors.
+//! The kernels on bytes, once, over any way to sum up two vectors, or those bytes that a code names.
 
 use crate::byte_rows::check_dots;
 use crate::bytes::prefetch_run;
+use crate::codes::check_masked;
 
 /// How many rows are asked for before they are needed.
 const AHEAD: usize = 4;
@@ -14,7 +15,17 @@ const AHEAD: usize = 4;
 pub(crate) trait ByteDot {
     /// `Σ a·b`
     unsafe fn dot(a: *const i8, b: *const i8, length: usize) -> i32;
+
+    /// For each of [`CODES`] codes that lie end to end the sum of those `values` whose bit is set;
+    /// `length` is whole blocks of 64.
+    ///
+    /// # Safety
+    /// `values` is valid for `length` bytes, `codes` for an eighth of that for each code.
+    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES];
 }
+
+/// How many codes are summed side by side.
+pub(crate) const CODES: usize = 4;
 
 /// The plain loop.
 #[derive(Debug)]
@@ -28,6 +39,22 @@ impl ByteDot for Loop {
             (std::slice::from_raw_parts(a, length), std::slice::from_raw_parts(b, length))
         };
         a.iter().zip(b).map(|(a, b)| i32::from(*a) * i32::from(*b)).sum()
+    }
+
+    #[inline(always)]
+    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES] {
+        // SAFETY: the caller's promise.
+        let (values, codes) = unsafe {
+            let bytes = length / 8 * CODES;
+            (std::slice::from_raw_parts(values, length), std::slice::from_raw_parts(codes, bytes))
+        };
+        let mut sums = [0; CODES];
+        for (code, sum) in codes.chunks_exact((length / 8).max(1)).zip(&mut sums) {
+            let set = |at: usize| code[at / 8] >> (at % 8) & 1 == 1;
+            let named = values.iter().enumerate().filter(|(at, _)| set(*at));
+            *sum = named.map(|(_, value)| i32::from(*value)).sum();
+        }
+        sums
     }
 }
 
@@ -52,6 +79,34 @@ pub(crate) unsafe fn dots<D: ByteDot>(
         }
         // SAFETY: the row is there, and at least as long as the query: checked above.
         *dot = unsafe { D::dot(query.as_ptr(), row(*id), query.len()) };
+    }
+}
+
+/// See [`masked_sums`](crate::codes::masked_sums).
+///
+/// # Safety
+/// That of [`ByteDot`].
+#[inline(always)]
+pub(crate) unsafe fn masked_sums<D: ByteDot>(values: &[i8], codes: &[u8], sums: &mut [i32]) {
+    check_masked(values, codes, sums);
+    let bytes = values.len() / 8;
+    let mut groups = sums.chunks_exact_mut(CODES);
+    let mut at = 0;
+    for group in &mut groups {
+        // SAFETY: there are as many codes as sums: checked above.
+        group.copy_from_slice(&unsafe {
+            D::masked(values.as_ptr(), values.len(), codes.as_ptr().add(at))
+        });
+        at += CODES * bytes;
+    }
+    // The rest through a copy with empty codes behind it, since they are summed in groups.
+    let rest = groups.into_remainder();
+    if !rest.is_empty() {
+        let mut group = codes[at..].to_vec();
+        group.resize(CODES * bytes, 0);
+        // SAFETY: a whole group of codes.
+        let last = unsafe { D::masked(values.as_ptr(), values.len(), group.as_ptr()) };
+        rest.copy_from_slice(&last[..rest.len()]);
     }
 }
 
@@ -101,6 +156,22 @@ macro_rules! byte_kernels {
                         }
                         // SAFETY: `self` can only say so where the CPU has the features.
                         unsafe { entry(query, rows, stride, ids, dots) }
+                    })+
+                }
+            }
+
+            fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
+                match self.bytes() {
+                    $($way => {
+                        #[target_feature(enable = $features)]
+                        fn entry(values: &[i8], codes: &[u8], sums: &mut [i32]) {
+                            // SAFETY: this function has the target features.
+                            unsafe {
+                                $crate::generic_bytes::masked_sums::<$dot>(values, codes, sums)
+                            }
+                        }
+                        // SAFETY: `self` can only say so where the CPU has the features.
+                        unsafe { entry(values, codes, sums) }
                     })+
                 }
             }

@@ -3,9 +3,6 @@
 use crate::codes::ResidualSums;
 use crate::lanes::{Lanes, MaskedLanes};
 
-/// How many codes are summed side by side: each has a chain of additions of its own.
-const CODES: usize = 4;
-
 /// See [`CodeKernels::butterflies`](crate::codes::CodeKernels::butterflies).
 ///
 /// # Safety
@@ -29,64 +26,6 @@ pub(crate) unsafe fn butterflies<V: Lanes>(data: &mut [f32], stride: usize) {
                 (*x, *y) = (*x + *y, *x - *y);
             }
         }
-    }
-}
-
-/// See [`masked_sums`](crate::codes::masked_sums).
-///
-/// # Safety
-/// That of [`Lanes`]; the lengths passed [`check_masked`](crate::codes::check_masked).
-#[inline(always)]
-pub(crate) unsafe fn masked_sums<V: MaskedLanes>(values: &[f32], codes: &[u8], sums: &mut [f32]) {
-    let bytes = values.len() / 8;
-    if bytes == 0 {
-        return sums.fill(0.0);
-    }
-    let mut groups = sums.chunks_exact_mut(CODES);
-    let mut codes = codes.as_ptr();
-    // SAFETY: `codes` moves on by the codes of one group, of which there are as many as sums;
-    // within a code, lanes end at or before `values.len()`, a multiple of every width.
-    unsafe {
-        for group in &mut groups {
-            group.copy_from_slice(&masked_group::<V, CODES>(values, codes));
-            codes = codes.add(CODES * bytes);
-        }
-        for sum in groups.into_remainder() {
-            [*sum] = masked_group::<V, 1>(values, codes);
-            codes = codes.add(bytes);
-        }
-    }
-}
-
-/// The masked sums of `N` codes that lie end to end.
-///
-/// # Safety
-/// That of [`Lanes`]; `codes` points to `N` codes of `values.len() / 8` bytes.
-#[inline(always)]
-unsafe fn masked_group<V: MaskedLanes, const N: usize>(
-    values: &[f32],
-    codes: *const u8,
-) -> [f32; N] {
-    let bytes = values.len() / 8;
-    // SAFETY: the caller's promise; the length is a multiple of 64 and so of two registers.
-    unsafe {
-        let mut sums = [[V::zero(); 2]; N];
-        for at in (0..values.len()).step_by(2 * V::WIDTH) {
-            for half in 0..2 {
-                let at = at + half * V::WIDTH;
-                let register = V::load_f32(values.as_ptr().add(at));
-                for (code, sum) in sums.iter_mut().enumerate() {
-                    let mask = V::mask(codes.add(code * bytes), at);
-                    sum[half] = sum[half].add_where(register, mask);
-                }
-            }
-        }
-        // A loop, not `map`: a closure is a function of its own, without the target features.
-        let mut totals = [0.0; N];
-        for (total, [even, odd]) in totals.iter_mut().zip(sums) {
-            *total = even.add(odd).sum();
-        }
-        totals
     }
 }
 
@@ -142,17 +81,6 @@ macro_rules! code_kernels {
                 $crate::codes::check_butterflies(data, stride);
                 // SAFETY: `self` can only be made where the CPU has the features.
                 unsafe { entry(data, stride) }
-            }
-
-            fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]) {
-                #[target_feature(enable = $features)]
-                fn entry(values: &[f32], codes: &[u8], sums: &mut [f32]) {
-                    // SAFETY: this function has the target features; checked below.
-                    unsafe { $crate::generic_codes::masked_sums::<$lanes>(values, codes, sums) }
-                }
-                $crate::codes::check_masked(values, codes, sums);
-                // SAFETY: `self` can only be made where the CPU has the features.
-                unsafe { entry(values, codes, sums) }
             }
 
             fn encode_residual(

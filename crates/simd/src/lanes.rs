@@ -49,9 +49,6 @@ pub(crate) trait MaskedLanes: Lanes {
     /// One bit or one full lane for each lane.
     type Mask: Copy;
 
-    /// The mask of the `WIDTH` bits of `code` from bit `at` on, a multiple of `WIDTH`.
-    unsafe fn mask(code: *const u8, at: usize) -> Self::Mask;
-
     /// The mask of the lanes that are at least zero.
     unsafe fn not_negative(self) -> Self::Mask;
 

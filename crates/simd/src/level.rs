@@ -137,11 +137,6 @@ impl CodeKernels for Level {
     }
 
     #[inline]
-    fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]) {
-        dispatch!(self, kernels => kernels.masked_sums(values, codes, sums));
-    }
-
-    #[inline]
     fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums {
         dispatch!(self, kernels => kernels.encode_residual(to, from, code))
     }
@@ -156,5 +151,10 @@ impl ByteKernels for Level {
     #[inline]
     fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]) {
         dispatch!(self, kernels => kernels.dots_i8(query, rows, stride, ids, dots));
+    }
+
+    #[inline]
+    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
+        dispatch!(self, kernels => kernels.masked_sums(values, codes, sums));
     }
 }

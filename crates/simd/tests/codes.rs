@@ -2,7 +2,7 @@
 //! that they exist for against exact inner products.
 
 use half::f16;
-use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims};
+use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims, round_to_bytes};
 use pgclip_simd::{ByteKernels, ByteRows, Kernels, Level, Rotation};
 
 /// SplitMix64 with a fixed seed.
@@ -41,18 +41,47 @@ fn near(a: f32, b: f32, magnitude: f32) -> bool {
 fn sums_of_all_variants_agree_with_the_loop() {
     let mut dice = Dice(1);
     for blocks in 0..24 {
-        let values = dice.singles(blocks * 64);
+        let values: Vec<i8> = (0..blocks * 64).map(|_| dice.next() as i8).collect();
         for count in 0..9 {
             let codes: Vec<u8> = (0..count * blocks * 8).map(|_| dice.next() as u8).collect();
-            let mut right = vec![0.0; count];
-            Level::all()[0].masked_sums(&values, &codes, &mut right);
+            let set = |code: &[u8], at: usize| code[at / 8] >> (at % 8) & 1 == 1;
+            let right: Vec<i32> = (0..count)
+                .map(|i| {
+                    let code = &codes[i * blocks * 8..(i + 1) * blocks * 8];
+                    let named = (0..values.len()).filter(|at| set(code, *at));
+                    named.map(|at| i32::from(values[at])).sum()
+                })
+                .collect();
             for level in Level::all() {
-                let mut sums = vec![7.0; count];
+                let mut sums = vec![7; count];
                 level.masked_sums(&values, &codes, &mut sums);
-                let fits = sums.iter().zip(&right).all(|(a, b)| near(*a, *b, values.len() as f32));
-                assert!(fits, "{}: {sums:?} {right:?}", level.name());
+                assert_eq!(sums, right, "{} {blocks}", level.name());
             }
         }
+    }
+    // Long ones, of the largest values: nothing overflows.
+    for value in [-128i8, 127] {
+        let (values, codes) = (vec![value; 16_384], vec![0xff; 2048]);
+        for level in Level::all() {
+            let mut sums = [0];
+            level.masked_sums(&values, &codes, &mut sums);
+            assert_eq!(sums, [i32::from(value) * 16_384], "{}", level.name());
+        }
+    }
+}
+
+#[test]
+fn rounding_to_bytes_is_to_the_nearest() {
+    let mut dice = Dice(7);
+    for length in [1, 64, 100] {
+        let values = dice.singles(length);
+        let mut bytes = vec![0; length];
+        let step = round_to_bytes(&values, &mut bytes);
+        assert!(bytes.iter().any(|byte| byte.abs() == 127));
+        let near = |(x, byte): (&f32, &i8)| (x - step * f32::from(*byte)).abs() < 0.501 * step;
+        assert!(values.iter().zip(&bytes).all(near), "{length}");
+        assert_eq!(round_to_bytes(&vec![0.0; length], &mut bytes), 0.0);
+        assert!(bytes.iter().all(|byte| *byte == 0));
     }
 }
 
@@ -72,9 +101,9 @@ fn codes_of_all_variants_are_equal() {
             {
                 assert!(near(a, b, blocks as f32 * 64.0), "{}: {got:?} {sums:?}", level.name());
             }
-            let mut masked = [0.0];
-            level.masked_sums(&from, &code, &mut masked);
-            let origin = masked[0] - 0.5 * from.iter().sum::<f32>();
+            let signs = (0..from.len()).map(|at| code[at / 8] >> (at % 8) & 1 == 1);
+            let halves = signs.zip(&from).map(|(set, x)| if set { 0.5 * x } else { -0.5 * x });
+            let origin: f32 = halves.sum();
             assert!(near(origin, sums.origin, blocks as f32 * 64.0));
         }
     }
@@ -195,9 +224,11 @@ fn inner_products_with_codes_are_unbiased() {
             let mut code = vec![0; code_bytes(dims)];
             let zero = vec![0.0; width];
             let sums = pgclip_simd::codes::encode_residual(&r, &zero, &mut code);
-            let mut masked = [0.0];
-            pgclip_simd::codes::masked_sums(&x, &code, &mut masked);
-            let signed = masked[0] - 0.5 * x.iter().sum::<f32>();
+            let (mut bytes, mut masked) = (vec![0; width], [0]);
+            let step = round_to_bytes(&x, &mut bytes);
+            pgclip_simd::codes::masked_sums(&bytes, &code, &mut masked);
+            let all: i32 = bytes.iter().map(|x| i32::from(*x)).sum();
+            let signed = step * (masked[0] as f32 - 0.5 * all as f32);
             let estimate = sums.square * signed / (0.5 * sums.l1);
             let exact: f32 = r.iter().zip(&x).map(|(r, x)| r * x).sum();
             bias += f64::from(estimate - exact) / f64::from(trials);

@@ -6,6 +6,7 @@
 use std::sync::Mutex;
 
 use half::f16;
+use pgclip_simd::codes::round_to_bytes;
 use pgclip_simd::{ByteRows, dot_i8};
 
 use super::room::{BuildError, NoMemory};
@@ -49,7 +50,7 @@ impl Coarse {
                         let element = at * GRAIN + row;
                         pgclip_simd::widen(&vectors[element * dims..(element + 1) * dims], wide);
                         rows.write(row, |to| {
-                            let step = round(wide, to) * space.scale(norms[element]);
+                            let step = round_to_bytes(wide, to) * space.scale(norms[element]);
                             [step, step * step * dot_i8(to, to) as f32]
                         });
                     }
@@ -90,18 +91,4 @@ impl Coarse {
             _ => norm + norm2 - 2.0 * dot,
         }
     }
-}
-
-/// Rounds to bytes and returns what one is worth.
-fn round(from: &[f32], to: &mut [i8]) -> f32 {
-    let largest = from.iter().fold(0f32, |largest, x| largest.max(x.abs()));
-    if largest == 0.0 {
-        to.fill(0);
-        return 0.0;
-    }
-    let by = 127.0 / largest;
-    for (to, x) in to.iter_mut().zip(from) {
-        *to = (x * by).round_ties_even() as i8;
-    }
-    largest / 127.0
 }

@@ -2,13 +2,8 @@
 
 use super::scalar::Scalar;
 use crate::ByteKernels;
-use crate::codes::{CodeKernels, ResidualSums, check_butterflies, check_masked, check_residual};
+use crate::codes::{CodeKernels, ResidualSums, check_butterflies, check_residual};
 use crate::generic_bytes::{self, ByteDot, Loop};
-
-/// Is bit `at` of the code set?
-fn is_set(code: &[u8], at: usize) -> bool {
-    code[at / 8] >> (at % 8) & 1 == 1
-}
 
 impl CodeKernels for Scalar {
     fn butterflies(self, data: &mut [f32], stride: usize) {
@@ -18,16 +13,6 @@ impl CodeKernels for Scalar {
             for (x, y) in low.iter_mut().zip(high) {
                 (*x, *y) = (*x + *y, *x - *y);
             }
-        }
-    }
-
-    fn masked_sums(self, values: &[f32], codes: &[u8], sums: &mut [f32]) {
-        check_masked(values, codes, sums);
-        let bytes = values.len() / 8;
-        for (i, sum) in sums.iter_mut().enumerate() {
-            let code = &codes[i * bytes..(i + 1) * bytes];
-            let set = |(at, _): &(usize, &f32)| is_set(code, *at);
-            *sum = values.iter().enumerate().filter(set).map(|(_, x)| x).sum();
         }
     }
 
@@ -57,5 +42,10 @@ impl ByteKernels for Scalar {
     fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]) {
         // SAFETY: the plain loop needs no features.
         unsafe { generic_bytes::dots::<Loop>(query, rows, stride, ids, dots) }
+    }
+
+    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
+        // SAFETY: the plain loop needs no features.
+        unsafe { generic_bytes::masked_sums::<Loop>(values, codes, sums) }
     }
 }

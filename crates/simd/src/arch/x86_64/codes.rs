@@ -17,15 +17,6 @@ impl MaskedLanes for __m256 {
     type Mask = __m256;
 
     #[inline(always)]
-    unsafe fn mask(code: *const u8, at: usize) -> __m256 {
-        unsafe {
-            let each = _mm256_set_epi32(128, 64, 32, 16, 8, 4, 2, 1);
-            let byte = _mm256_set1_epi32(i32::from(*code.add(at / 8)));
-            _mm256_castsi256_ps(_mm256_cmpeq_epi32(_mm256_and_si256(byte, each), each))
-        }
-    }
-
-    #[inline(always)]
     unsafe fn not_negative(self) -> __m256 {
         unsafe { _mm256_cmp_ps::<_CMP_GE_OQ>(self, _mm256_setzero_ps()) }
     }
@@ -45,11 +36,6 @@ impl MaskedLanes for __m256 {
 #[allow(clippy::undocumented_unsafe_blocks, reason = "one reason for all, above")]
 impl MaskedLanes for __m512 {
     type Mask = __mmask16;
-
-    #[inline(always)]
-    unsafe fn mask(code: *const u8, at: usize) -> __mmask16 {
-        unsafe { code.add(at / 8).cast::<u16>().read_unaligned() }
-    }
 
     #[inline(always)]
     unsafe fn not_negative(self) -> __mmask16 {
