@@ -28,7 +28,7 @@ CREATE FUNCTION clip_index_check(index regclass)
     AS 'MODULE_PATHNAME', 'clip_index_check_wrapper'
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 1000000 ROWS 10;
 COMMENT ON FUNCTION clip_index_check(regclass) IS
-    'walks the whole graph of a clip_hnsw index and returns what is wrong with it, a row a fault; for its owner';
+    'walks the whole graph of a clip_hnsw index, which takes no writes meanwhile, and returns a row for each fault; for its owner';
 
 CREATE FUNCTION clip_index_stats(index regclass)
     RETURNS TABLE (

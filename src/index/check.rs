@@ -18,10 +18,10 @@ use super::store::{IndexStore, Lock, Writing};
 use crate::encode::failure::Failure;
 
 /// Opens an index of ours that the caller owns.
-fn open_owned(index: pg_sys::Oid) -> Result<PgRelation, Failure> {
+fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
     // SAFETY: catalog lookups; opening raises an error where there is no such relation.
     unsafe {
-        let relation = PgRelation::with_lock(index, pg_sys::AccessShareLock as i32);
+        let relation = PgRelation::with_lock(index, lock as i32);
         let name = relation_name(relation.as_ptr());
         let row = &*(*relation.as_ptr()).rd_rel;
         let ours = pg_sys::get_index_am_oid(c"clip_hnsw".as_ptr(), true);
@@ -97,7 +97,11 @@ fn clip_index_check(
     TableIterator<'static, (name!(block, i64), name!(item, i32), name!(fault, String))>,
     ErrorReport,
 > {
-    let relation = open_owned(index)?;
+    // Nothing may change meanwhile; on a standby such a lock is not to be had.
+    // SAFETY: asks for the server's state.
+    let standby = unsafe { pg_sys::RecoveryInProgress() };
+    let lock = if standby { pg_sys::AccessShareLock } else { pg_sys::ShareLock };
+    let relation = open_owned(index, lock)?;
     let store = IndexStore::new(relation.as_ptr(), Writing::Logged);
     let meta = store.meta();
     let Some(space) = open::space(&store, &meta) else { return Ok(TableIterator::empty()) };
@@ -178,7 +182,7 @@ fn clip_index_stats(
     >,
     ErrorReport,
 > {
-    let relation = open_owned(index)?;
+    let relation = open_owned(index, pg_sys::AccessShareLock)?;
     let store = IndexStore::new(relation.as_ptr(), Writing::Logged);
     let meta: Meta = store.meta();
     let layout = meta.layout().ok().flatten();

@@ -11,7 +11,8 @@ use std::collections::HashSet;
 
 use pgclip_hnsw::record::Kind;
 use pgclip_hnsw::{
-    Element, Entry, Id, Moments, Placement, Space, Tid, free, move_entry, remove_rows, repair,
+    Element, Entry, Id, Moments, Placement, Space, StoreMut, Tid, free, move_entry, remove_rows,
+    repair,
 };
 use pgrx::{pg_guard, pg_sys};
 
@@ -155,7 +156,6 @@ pub unsafe extern "C-unwind" fn clean_up(
         }
         return stats;
     }
-    let mut freed = 0;
     if let Some(space) = open::space(&store, &meta) {
         Interlock::wait(index);
         while let Some(dead) = collect_dead(&store, &space) {
@@ -164,7 +164,6 @@ pub unsafe extern "C-unwind" fn clean_up(
                 or_raise(index, free(&store, &space, *id));
                 delay_point();
             }
-            freed += dead.len();
         }
     }
     store.change_meta(|meta| {
@@ -181,8 +180,6 @@ pub unsafe extern "C-unwind" fn clean_up(
         if fresh {
             (*stats).num_index_tuples = (*info).num_heap_tuples;
         }
-        (*stats).pages_deleted = 0;
-        let _ = freed;
         stats
     }
 }
@@ -195,14 +192,21 @@ fn collect_dead(store: &IndexStore, space: &Space) -> Option<HashSet<Id>> {
     let memory = unsafe { pg_sys::maintenance_work_mem as usize * 1024 };
     let most = (memory / BYTES).max(1000);
     let mut dead = HashSet::new();
+    let mut leftover = Vec::new();
     let mut block = FIRST_BLOCK;
     while block < store.blocks() && dead.len() < most {
         delay_point();
         each_element(store, space, block, |id, element| {
-            if element.is_dead() && !element.is_free() {
+            if element.is_free() {
+                leftover.push(id);
+            } else if element.is_dead() {
                 dead.insert(id);
             }
         });
+        // A crash came between marking and freeing: what belonged to it may be somebody else's now.
+        for id in leftover.drain(..) {
+            let Ok(()) = store.free(id);
+        }
         block += 1;
     }
     (!dead.is_empty()).then_some(dead)
