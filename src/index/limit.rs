@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 
-use pgrx::{pg_guard, pg_sys};
+use pgrx::pg_sys;
 
 thread_local! {
     /// The queries that run, innermost last.
@@ -28,37 +28,48 @@ pub fn init() {
     }
 }
 
-/// Takes the query off the stack again, however it ends.
-struct Kept(usize);
-
-impl Kept {
-    fn new(query: *mut pg_sys::QueryDesc) -> Self {
-        RUNNING.with_borrow_mut(|running| {
-            running.push(query);
-            Self(running.len() - 1)
-        })
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        RUNNING.with_borrow_mut(|running| running.truncate(self.0));
+/// Calls into the executor with the query on the stack, and takes it off again however that ends.
+///
+/// An error goes on as it came: this is the server's PG_TRY and PG_FINALLY. The guard that pgrx puts
+/// around other calls copies code, message, detail and hint alone, and would strip the errors of
+/// every query in the session of their context and of the names of constraints.
+///
+/// # Safety
+/// `call` must own nothing that has to be dropped, and must not panic.
+unsafe fn keep(query: *mut pg_sys::QueryDesc, call: impl FnOnce()) {
+    let depth = RUNNING.with_borrow_mut(|running| {
+        running.push(query);
+        running.len() - 1
+    });
+    // SAFETY: the server's two stacks are put back as they were found, and between the jump and
+    // throwing on nothing of the server's is called.
+    unsafe {
+        let (errors, contexts) = (pg_sys::PG_exception_stack, pg_sys::error_context_stack);
+        let failed = cee_scape::call_with_sigsetjmp(false, |buffer| {
+            pg_sys::PG_exception_stack = std::ptr::from_ref(buffer).cast_mut().cast();
+            call();
+            0
+        });
+        pg_sys::PG_exception_stack = errors;
+        pg_sys::error_context_stack = contexts;
+        RUNNING.with_borrow_mut(|running| running.truncate(depth));
+        if failed != 0 {
+            raw::pg_re_throw();
+        }
     }
 }
 
 /// Runs a query, or some rows of it.
 #[cfg(feature = "pg18")]
-#[pg_guard]
 unsafe extern "C-unwind" fn run(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
 ) {
-    let _kept = Kept::new(query);
     // SAFETY: the arguments are passed on as they came.
     unsafe {
         let earlier = EARLIER_HOOK;
-        pg_sys::ffi::pg_guard_ffi_boundary(|| match earlier {
+        keep(query, || match earlier {
             Some(earlier) => earlier(query, direction, count),
             None => raw::standard_ExecutorRun(query, direction, count),
         });
@@ -67,18 +78,16 @@ unsafe extern "C-unwind" fn run(
 
 /// Runs a query, or some rows of it.
 #[cfg(not(feature = "pg18"))]
-#[pg_guard]
 unsafe extern "C-unwind" fn run(
     query: *mut pg_sys::QueryDesc,
     direction: pg_sys::ScanDirection::Type,
     count: u64,
     once: bool,
 ) {
-    let _kept = Kept::new(query);
     // SAFETY: the arguments are passed on as they came.
     unsafe {
         let earlier = EARLIER_HOOK;
-        pg_sys::ffi::pg_guard_ffi_boundary(|| match earlier {
+        keep(query, || match earlier {
             Some(earlier) => earlier(query, direction, count, once),
             None => raw::standard_ExecutorRun(query, direction, count, once),
         });
@@ -94,6 +103,7 @@ mod raw {
         unsafe extern "C-unwind" fn(*mut pg_sys::PlanState, *mut std::ffi::c_void) -> bool;
 
     unsafe extern "C-unwind" {
+        pub fn pg_re_throw() -> !;
         #[cfg(feature = "pg18")]
         pub fn standard_ExecutorRun(
             query: *mut pg_sys::QueryDesc,

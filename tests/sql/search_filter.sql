@@ -48,7 +48,8 @@ SELECT string_agg((hit).number::text, ' ' ORDER BY (hit).number) FROM text_searc
 SELECT * FROM text_search(NULL::nights, 'x', filter => '{"id": 1}');
 SELECT * FROM text_search(NULL::nights, 'x', filter => '{"image": "x"}');
 
--- What a type does not take is its own error.
+\set SHOW_CONTEXT always
+-- What a type does not take is its own error, with the column as context.
 SELECT hits('{"id": "three"}');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '{"id": "three"}');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '{"id": [1, 2.5]}');
@@ -57,6 +58,7 @@ SELECT * FROM text_search(NULL::photos, 'x', filter => '{"id": 1e30}');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '{"lane": "centre"}');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '{"Camera \"x\"": "y", "taken_at": {">": "yesterday morning"}}');
 SELECT * FROM image_search(NULL::photos, 'not looked at', filter => '{"unit": "x"}');
+\set SHOW_CONTEXT never
 -- What is no filter.
 SELECT * FROM text_search(NULL::photos, 'x', filter => '[1]');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '"id"');
