@@ -6,6 +6,8 @@
 //! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
 //! own and are half noise. With BURST the data are scenes in about so many frames each, nearly alike.
 
+mod world;
+
 use std::time::Instant;
 
 use half::f16;
@@ -14,121 +16,7 @@ use pgclip_hnsw::{
     BuildOptions, Builder, Control, Layout, Metric, Query, Quiet, Scan, ScanOptions, Space, Tid,
     Values,
 };
-
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// About normal, variance one.
-    fn normal(&mut self) -> f32 {
-        let sum: u32 = (0..2)
-            .map(|_| self.next())
-            .flat_map(|x| [x as u16, (x >> 16) as u16, (x >> 32) as u16, (x >> 48) as u16])
-            .map(u32::from)
-            .sum();
-        (sum as f32 / 65536.0 - 4.0) * (12.0f32 / 8.0).sqrt()
-    }
-
-    fn direction(&mut self, dims: usize) -> Vec<f32> {
-        let raw: Vec<f32> = (0..dims).map(|_| self.normal()).collect();
-        let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
-        raw.iter().map(|x| x / norm).collect()
-    }
-}
-
-/// Vectors of low intrinsic dimension in clusters, with a common direction: something like what
-/// encoders give.
-struct World {
-    dims: usize,
-    centres: Vec<Vec<f32>>,
-    basis: Vec<Vec<f32>>,
-    common: Vec<f32>,
-    text: Vec<f32>,
-}
-
-impl World {
-    fn new(dims: usize, dice: &mut Dice) -> Self {
-        Self {
-            dims,
-            centres: (0..1000).map(|_| dice.direction(dims)).collect(),
-            basis: (0..40).map(|_| dice.direction(dims)).collect(),
-            common: dice.direction(dims),
-            text: dice.direction(dims),
-        }
-    }
-
-    fn signal(&self, dice: &mut Dice) -> Vec<f32> {
-        let centre = &self.centres[dice.next() as usize % self.centres.len()];
-        let mut signal: Vec<f32> = centre.iter().map(|x| 0.6 * x).collect();
-        for axis in &self.basis {
-            let weight = dice.normal() * 0.12;
-            signal.iter_mut().zip(axis).for_each(|(x, a)| *x += weight * a);
-        }
-        let noise = dice.direction(self.dims);
-        signal.iter_mut().zip(noise).for_each(|(x, n)| *x += 0.35 * n);
-        signal
-    }
-
-    fn image(&self, dice: &mut Dice) -> Vec<f16> {
-        let signal = self.signal(dice);
-        unit(signal.iter().zip(&self.common).map(|(s, c)| s + 0.5 * c))
-    }
-
-    /// A frame of the same scene: the image and a twentieth of its length in noise.
-    fn frame(&self, image: &[f16], dice: &mut Dice) -> Vec<f16> {
-        let noise = dice.direction(self.dims);
-        unit(image.iter().zip(noise).map(|(x, n)| x.to_f32() + 0.05 * n))
-    }
-
-    fn caption(&self, dice: &mut Dice) -> Vec<f16> {
-        let (signal, noise) = (self.signal(dice), dice.direction(self.dims));
-        let parts = signal.iter().zip(noise).zip(&self.text);
-        unit(parts.map(|((s, n), t)| 0.5 * s + 0.5 * n + 0.8 * t))
-    }
-}
-
-fn unit(vector: impl Iterator<Item = f32>) -> Vec<f16> {
-    let vector: Vec<f32> = vector.collect();
-    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    vector.iter().map(|x| f16::from_f32(x / norm)).collect()
-}
-
-const K: usize = 10;
-
-/// Seconds that this thread has run: on a busy machine the clock says more about the others. Where
-/// the system does not tell, the clock.
-fn seconds(since: Instant) -> f64 {
-    let spent = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let spent = spent.and_then(|text| text.split(' ').next()?.parse::<f64>().ok());
-    spent.map_or_else(|| since.elapsed().as_secs_f64(), |nanoseconds| nanoseconds * 1e-9)
-}
-
-/// Seconds that all threads of this process have run, to a hundredth; 0 where the system does not
-/// tell.
-fn all_threads() -> f64 {
-    let spent = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = spent.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
-    fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
-
-/// The exact answers, by number.
-fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16]) -> Vec<u32> {
-    let q2 = pgclip_simd::squared_norm(query);
-    let mut all: Vec<(f64, u32)> = (0..)
-        .zip(vectors)
-        .map(|(i, v)| (space.distance(query, q2, v, pgclip_simd::squared_norm(v)).operator, i))
-        .collect();
-    all.select_nth_unstable_by(K, |a, b| a.0.total_cmp(&b.0));
-    all[..K].iter().map(|(_, i)| *i).collect()
-}
+use world::{Dice, K, World, all_threads, seconds, truth};
 
 fn main() {
     let args: Vec<usize> = std::env::args().skip(1).map(|x| x.parse().expect("a number")).collect();

@@ -115,7 +115,20 @@ fn insert_at<S: StoreMut>(
     let layout = space.layout();
     let mut walk = Walk::new();
     let top = level.min(entry.level);
-    let here = descend(store, space, query, (entry, stand), top, &mut walk.visited, |_| ())?;
+    // All the way down, unlike a scan: the walk below looks at so many and no more, and none of them
+    // should be spent on the way. A graph made by inserts alone loses 1 % of recall otherwise.
+    let mut passed = Vec::new();
+    let here = descend(
+        store,
+        space,
+        query,
+        (entry, stand),
+        lowest,
+        &mut walk.visited,
+        |stand: &Stand| {
+            passed.push((stand.id, stand.distance.inner));
+        },
+    )?;
     let mut stands = vec![here];
     let mut uppers: Vec<Vec<Id>> = vec![Vec::new(); usize::from(level)];
     for layer in (1..=top).rev() {
@@ -123,7 +136,7 @@ fn insert_at<S: StoreMut>(
         uppers[usize::from(layer) - 1] = choose_upper(store, space, query, &stands)?;
     }
     let nearest = stands[0];
-    let found = gather(store, space, query, nearest, ef, &mut walk)?;
+    let found = gather(store, space, query, (nearest, &passed), ef, &mut walk)?;
     let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
         if add_row(store, space, equal.id, row.tid, row.values)? {
@@ -156,12 +169,13 @@ fn gather<S: StoreMut>(
     store: &S,
     space: &Space,
     query: &Query,
-    from: Stand,
+    (from, also): (Stand, &[(Id, f32)]),
     ef: usize,
     walk: &mut Walk,
 ) -> Result<Vec<Found>, Error<S::Error>> {
     let mut found: Vec<Found> = Vec::with_capacity(ef);
     walk.start(from.id, from.distance, usize::MAX);
+    walk.also(also);
     while found.len() < ef {
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, query, next.id, |element, distance| {

@@ -94,25 +94,21 @@ impl Draft {
         Ok(written.map_err(Error::Store)?.is_some())
     }
 
-    /// Distances to all neighbours, slot by slot: of the element itself, and of another.
+    /// Distances of a vector to all neighbours, slot by slot.
     pub fn distances<S: StoreMut>(
         &self,
         store: &S,
         space: &Space,
-        own: &Query,
-        other: &Query,
-    ) -> Result<[Vec<f32>; 2], Error<S::Error>> {
-        let mut out = [Vec::new(), Vec::new()];
+        query: &Query,
+    ) -> Result<Vec<f32>, Error<S::Error>> {
+        let mut out = Vec::new();
         let edges = self.edges(space);
-        for (query, out) in [own, other].into_iter().zip(&mut out) {
-            if space.layout().has_codes() {
-                let origin = self.origin(space, query);
-                edges.estimate(query, origin, &mut Scratch::default(), out);
-            } else {
-                for id in edges.ids() {
-                    let distance = distance_of(store, space, query, id)?;
-                    out.push(distance.map_or(f32::INFINITY, |distance| distance.inner));
-                }
+        if space.layout().has_codes() {
+            edges.estimate(query, self.origin(space, query), &mut Scratch::default(), &mut out);
+        } else {
+            for id in edges.ids() {
+                let distance = distance_of(store, space, query, id)?;
+                out.push(distance.map_or(f32::INFINITY, |distance| distance.inner));
             }
         }
         Ok(out)
@@ -169,7 +165,8 @@ pub(crate) fn link<S: StoreMut>(
             Some(ids.len())
         } else {
             let distance = copy.origin(space, new.query).inner;
-            let [to_element, to_new] = copy.distances(store, space, &own, new.query)?;
+            let to_element = copy.distances(store, space, &own)?;
+            let to_new = copy.distances(store, space, new.query)?;
             let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
             replace(distance, &to_element, |slot| to_new[slot], linked, must)
         };

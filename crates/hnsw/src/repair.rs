@@ -6,7 +6,7 @@
 //! each over all elements: [`remove_rows`] marks; [`repair()`] replaces;
 //! [`move_entry`] once; [`free`] for each that is dead. [`vacuum`] is all of them in a row.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use crate::edges::{End, Scratch};
 use crate::error::{Corrupt, Error};
@@ -15,6 +15,7 @@ use crate::insert::{Found, load};
 use crate::layer::change_layer;
 use crate::link::{Draft, New, TRIES, link_all};
 use crate::overflow::Overflow;
+use crate::pool::Visited;
 use crate::record::{Element, ElementMut};
 use crate::rows::remove_rows;
 use crate::space::{Query, Space};
@@ -91,7 +92,9 @@ fn replacements<S: StoreMut>(
     let most = space.layout().edges();
     let kept: Vec<Id> = copy.edges(space).ids().filter(|id| !dead.contains(id)).collect();
     let holes = copy.edges(space).count() - kept.len();
-    let mut near = around(store, space, id, copy, own, dead)?;
+    // So many are read and measured.
+    let read = 2 * holes + 4;
+    let mut near = around(store, space, id, copy, own, (dead, 2 * read))?;
     if kept.len() + near.len() < most / 4 {
         near.extend(searched(store, space, id, own, &kept)?);
     }
@@ -99,16 +102,16 @@ fn replacements<S: StoreMut>(
     near.dedup_by_key(|(_, id)| *id);
     // Estimates decide what is read, exact distances what is chosen.
     let mut candidates: Vec<Found> = Vec::new();
-    for (_, candidate) in near.into_iter().take(2 * holes + 4) {
+    for (_, candidate) in near.into_iter().take(read) {
         if let Some(mut found) = load(store, space, candidate)?
             && !found.dead
         {
-            let own2 = pgclip_simd::squared_norm(own.vector());
-            found.inner = space.distance(own.vector(), own2, &found.vector, found.norm2).inner;
+            found.inner = space.distance(own.vector(), own.norm2, &found.vector, found.norm2).inner;
             candidates.push(found);
         }
     }
     candidates.sort_by(|a, b| a.inner.total_cmp(&b.inner));
+    let to_element = copy.distances(store, space, own)?;
     let mut chosen: Vec<(Id, Query)> = Vec::new();
     let mut chosen_at: Vec<usize> = Vec::new();
     let mut rest: Vec<usize> = Vec::new();
@@ -118,7 +121,7 @@ fn replacements<S: StoreMut>(
             break;
         }
         let query = space.plain_query(&candidate.vector);
-        let [to_element, to_new] = copy.distances(store, space, own, &query)?;
+        let to_new = copy.distances(store, space, &query)?;
         let by_kept = to_element.iter().zip(&to_new).zip(&slots).any(|((element, new), alive)| {
             *alive && *element <= candidate.inner && *new < candidate.inner
         });
@@ -142,36 +145,42 @@ fn replacements<S: StoreMut>(
     Ok(chosen)
 }
 
-/// The living neighbours of an element's dead neighbours, with estimates of their distance.
+/// The living neighbours of an element's dead neighbours, with estimates of their distance; and of
+/// the dead ones behind those, as long as there are fewer than `enough`.
 fn around<S: StoreMut>(
     store: &S,
     space: &Space,
     id: Id,
     copy: &Draft,
     own: &Query,
-    dead: &HashSet<Id>,
+    (dead, enough): (&HashSet<Id>, usize),
 ) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
-    let mut seen: HashSet<Id> = copy.edges(space).ids().collect();
-    let mut open: Vec<Id> = seen.iter().copied().filter(|id| dead.contains(id)).collect();
-    open.sort_unstable();
+    let mut seen = Visited::new();
     seen.insert(id);
+    let mut open: VecDeque<Id> = VecDeque::new();
+    for id in copy.edges(space).ids() {
+        if seen.insert(id) && dead.contains(&id) {
+            open.push_back(id);
+        }
+    }
+    let direct = open.len();
     let mut near = Vec::new();
-    let mut looked = 0;
-    while let Some(gone) = open.pop() {
-        looked += 1;
-        if looked > MOST_DEAD {
+    let mut scratch = Scratch::default();
+    let mut estimates = Vec::new();
+    for looked in 0..MOST_DEAD {
+        if looked >= direct && near.len() >= enough {
             break;
         }
+        let Some(gone) = open.pop_front() else { break };
         let Some(other) = Draft::of(store, space, gone)? else { continue };
         let edges = other.edges(space);
-        let mut estimates = Vec::new();
-        edges.estimate(own, other.origin(space, own), &mut Scratch::default(), &mut estimates);
+        edges.estimate(own, other.origin(space, own), &mut scratch, &mut estimates);
         for (slot, neighbour) in edges.ids().enumerate() {
             if !seen.insert(neighbour) {
                 continue;
             }
             if dead.contains(&neighbour) {
-                open.insert(0, neighbour);
+                open.push_back(neighbour);
                 continue;
             }
             let estimate = match estimates.get(slot) {
