@@ -118,17 +118,10 @@ fn insert_at<S: StoreMut>(
     // All the way down, unlike a scan: the walk below looks at so many and no more, and none of them
     // should be spent on the way. A graph made by inserts alone loses 1 % of recall otherwise.
     let mut passed = Vec::new();
-    let here = descend(
-        store,
-        space,
-        query,
-        (entry, stand),
-        lowest,
-        &mut walk.visited,
-        |stand: &Stand| {
+    let here =
+        descend(store, space, query, (entry, stand), top, &mut walk.visited, |stand: &Stand| {
             passed.push((stand.id, stand.distance.inner));
-        },
-    )?;
+        })?;
     let mut stands = vec![here];
     let mut uppers: Vec<Vec<Id>> = vec![Vec::new(); usize::from(level)];
     for layer in (1..=top).rev() {
