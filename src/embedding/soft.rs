@@ -15,6 +15,8 @@ pub unsafe fn save_error(fcinfo: pg_sys::FunctionCallInfo, error: &EmbeddingErro
 
     unsafe extern "C-unwind" {
         fn errcode(sqlerrcode: c_int) -> c_int;
+        // Untranslated only from 18 on; a format of a string alone has no translation.
+        fn errhint(format: *const c_char, ...) -> c_int;
     }
     /// Text for a message: a zero byte cannot occur in one that was made from a C string.
     fn c_text(text: &str) -> CString {
@@ -36,7 +38,7 @@ pub unsafe fn save_error(fcinfo: pg_sys::FunctionCallInfo, error: &EmbeddingErro
                 pg_sys::errdetail_internal(PRINT, c_text(&detail).as_ptr());
             }
             if let Some(hint) = error.hint() {
-                pg_sys::errhint_internal(PRINT, c_text(&hint).as_ptr());
+                errhint(PRINT, c_text(&hint).as_ptr());
             }
             pg_sys::errsave_finish(context, c"soft.rs".as_ptr(), 0, c"embedding_in".as_ptr());
         }
