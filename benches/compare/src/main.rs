@@ -89,10 +89,11 @@ fn run(arguments: Arguments) -> Result<()> {
         println!("==> {:?}, d = {}", set.source, set.dims);
         let data = make(&mut bench, &set)?;
         println!("    {}", data.title);
-        measure(&mut bench, &data, &set.source, first)?;
+        let measured = measure(&mut bench, &data, &set.source, first);
         first = false;
         // After each set, so that a run cut short leaves what it had.
         bench.report.write(&out)?;
+        measured?;
     }
     if bench.arguments.wants(Phase::Growth) {
         growth::print(&bench.report, &bench.sides);
@@ -167,7 +168,8 @@ fn measure(bench: &mut Bench, data: &Data, source: &Source, first: bool) -> Resu
         return search::own(&mut run);
     }
     // The first set has all phases, the others those that depend on the vectors most.
-    build::run(&mut run, if first { 2 } else { 1 })?;
+    let builds = if first { run.bench.arguments.rounds.min(2) } else { 1 };
+    build::run(&mut run, builds)?;
     if prefix == "frames" {
         if run.wants(Phase::Frames) {
             search::own(&mut run)?;
