@@ -41,8 +41,10 @@ pub fn to_bytes(vector: &[f32]) -> Vec<u8> {
 
 /// The numbers of such bytes.
 pub fn from_bytes(bytes: &[u8]) -> Vec<f32> {
-    let pairs = bytes.chunks_exact(2);
-    pairs.map(|pair| f16::from_le_bytes([pair[0], pair[1]]).to_f32()).collect()
+    let mut aside = Vec::new();
+    let mut numbers = vec![0.0; bytes.len() / 2];
+    pgclip_simd::widen(pgclip_simd::halves(bytes, &mut aside), &mut numbers);
+    numbers
 }
 
 /// The space of an index; none until its dimensions are known.
