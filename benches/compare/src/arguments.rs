@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::clock::Clock;
+use crate::server::Storage;
 use crate::side::{Metric, Side};
 
 /// Compares clip_hnsw with pgvector's hnsw: the same vectors, in one private cluster.
@@ -48,6 +49,11 @@ pub struct Arguments {
     /// Processes (or threads) of a build [default: as many as there are cores]
     #[arg(long)]
     pub processes: Option<usize>,
+
+    /// Where the tables keep vectors of more than a thousand dimensions. Of an out-of-line one the
+    /// executor fetches the parts for each row that it returns, to compute the distance again
+    #[arg(long, value_enum, default_value_t = Storage::External)]
+    pub storage: Storage,
 
     /// Which extensions to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Side::ALL)]

@@ -1,6 +1,7 @@
 //! What the phases share: the cluster, the set of vectors that is loaded, and where results go.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::Result;
 use pgclip_cluster::Cluster;
@@ -22,7 +23,7 @@ pub const K: usize = 10;
 /// One run of the program.
 pub struct Bench {
     pub arguments: Arguments,
-    pub cluster: Cluster,
+    pub cluster: Arc<Cluster>,
     pub sides: Vec<Side>,
     pub report: Report,
 }

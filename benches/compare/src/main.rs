@@ -12,6 +12,7 @@ mod clock;
 mod curve;
 mod data;
 mod exact;
+mod interrupt;
 mod phases;
 mod report;
 mod server;
@@ -23,6 +24,7 @@ mod work;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -62,9 +64,12 @@ struct Set {
 }
 
 fn main() -> ExitCode {
-    match run(Arguments::parse()) {
+    let arguments = Arguments::parse();
+    interrupt::watch();
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            interrupt::wait_if_interrupted();
             eprintln!("pgclip-compare: {error:#}");
             ExitCode::FAILURE
         }
@@ -76,7 +81,8 @@ fn run(arguments: Arguments) -> Result<()> {
     let sets = sets(&arguments)?;
     let sizes: Vec<_> = sets.iter().map(|set| (set.dims, set.rows)).collect();
     println!("==> Start a private PostgreSQL");
-    let cluster = server::start(&sizes, arguments.processes())?;
+    let cluster = Arc::new(server::start(&sizes, arguments.processes())?);
+    interrupt::stops(Arc::downgrade(&cluster));
     let mut client = cluster.connect()?;
     let sides = server::extensions(&mut client, &arguments.extensions)?;
     let mut report = Report::new();

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use pgclip_cluster::Cluster;
 use postgres::Client;
 use postgres::binary_copy::BinaryCopyInWriter;
@@ -12,6 +13,24 @@ use postgres::types::{ToSql, Type};
 use crate::data::{Data, Vectors};
 use crate::side::Side;
 use crate::wire::{Json, Vector};
+
+/// Where wide vectors lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Storage {
+    /// Out of line past two kilobytes, as both types have it by themselves
+    External,
+    /// In the row, as far as a page holds it
+    Main,
+}
+
+impl Storage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::External => "external",
+            Self::Main => "main",
+        }
+    }
+}
 
 const MEGABYTE: u64 = 1 << 20;
 
@@ -126,6 +145,7 @@ pub fn load(
     table: &str,
     data: &Data,
     filters: &[Vec<i32>; 2],
+    storage: Storage,
 ) -> Result<()> {
     let kind = side.vector_type();
     // parallel_workers: wide vectors lie out of line, and the planner, which looks at the main part
@@ -133,8 +153,10 @@ pub fn load(
     client.batch_execute(&format!(
         "DROP TABLE IF EXISTS {table};
          CREATE TABLE {table} (id bigint, v {kind}({}), a int, b int)
-             WITH (autovacuum_enabled = off, parallel_workers = 64)",
-        data.dims()
+             WITH (autovacuum_enabled = off, parallel_workers = 64);
+         ALTER TABLE {table} ALTER v SET STORAGE {}",
+        data.dims(),
+        storage.name()
     ))?;
     let sink = client.copy_in(&format!("COPY {table} FROM STDIN (FORMAT binary)"))?;
     let types = [Type::INT8, Type::BYTEA, Type::INT4, Type::INT4];
@@ -148,11 +170,13 @@ pub fn load(
     Ok(())
 }
 
-/// Makes `table` with queries: their numbers and vectors.
+/// Makes `table` with queries: their numbers and vectors, in line however wide, since the executor
+/// fetches an out-of-line one anew for each row that it returns.
 pub fn load_queries(client: &mut Client, side: Side, table: &str, queries: &Vectors) -> Result<()> {
     let kind = side.vector_type();
     client.batch_execute(&format!(
-        "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (id int, v {kind}({}))",
+        "DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (id int, v {kind}({}));
+         ALTER TABLE {table} ALTER v SET STORAGE main",
         queries.dims
     ))?;
     let sink = client.copy_in(&format!("COPY {table} FROM STDIN (FORMAT binary)"))?;

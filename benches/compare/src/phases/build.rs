@@ -60,10 +60,11 @@ pub fn bytes(client: &mut Client, relation: &str) -> Result<u64> {
 
 /// Loads the tables and builds their indexes, `rounds` times if that is to be measured.
 pub fn run(run: &mut Run, rounds: usize) -> Result<()> {
+    let storage = run.bench.arguments.storage;
     let mut clients = Vec::new();
     for side in run.sides() {
         let mut client = run.session()?;
-        server::load(&mut client, side, &side.table(), run.data, &run.filters)?;
+        server::load(&mut client, side, &side.table(), run.data, &run.filters, storage)?;
         server::warm(&mut client, &side.table())?;
         clients.push((side, client));
     }

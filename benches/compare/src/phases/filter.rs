@@ -78,9 +78,9 @@ pub fn run(run: &mut Run) -> Result<()> {
 /// The table of ours whose index has filter columns, and the one with B-trees alone.
 fn prepare(run: &mut Run) -> Result<()> {
     let mut client = run.session()?;
-    let sides = run.sides();
+    let (sides, storage) = (run.sides(), run.bench.arguments.storage);
     if sides.contains(&Side::Pgclip) {
-        server::load(&mut client, Side::Pgclip, OURS, run.data, &run.filters)?;
+        server::load(&mut client, Side::Pgclip, OURS, run.data, &run.filters, storage)?;
         server::warm(&mut client, OURS)?;
         let seconds = build::create(run, &mut client, Side::Pgclip, OURS, ", a, b")?;
         let bytes = build::bytes(&mut client, &format!("{OURS}_index"))?;
@@ -89,7 +89,7 @@ fn prepare(run: &mut Run) -> Result<()> {
         );
     }
     let side = if sides.contains(&Side::Pgvector) { Side::Pgvector } else { Side::Pgclip };
-    server::load(&mut client, side, BTREE, run.data, &run.filters)?;
+    server::load(&mut client, side, BTREE, run.data, &run.filters, storage)?;
     server::warm(&mut client, BTREE)?;
     client.batch_execute(&format!("CREATE INDEX ON {BTREE} (a); CREATE INDEX ON {BTREE} (b)"))?;
     Ok(client.batch_execute(&format!("ANALYZE {BTREE}"))?)
