@@ -9,9 +9,10 @@ use pgclip_simd::halves;
 use crate::edges::{Edges, Origin, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
-use crate::record::{Element, Upper, edges_tuple};
-use crate::space::Space;
+use crate::record::{Element, edges_tuple};
+use crate::space::{Query, Space};
 use crate::store::Store;
+use crate::upper::Upper;
 use crate::walk::distance_of;
 
 /// What is wrong.
@@ -51,9 +52,26 @@ struct Part {
     dead: bool,
     level: u8,
     upper: Option<Id>,
-    edges: Vec<Id>,
+    /// The element as a query, and its side of the estimates for it.
+    own: Query,
+    origin: Origin,
+    base: List,
+}
+
+/// The edges of an element on a layer.
+#[derive(Default)]
+struct List {
+    ids: Vec<Id>,
     /// Distances to the neighbours as the codes tell them; empty without codes.
     told: Vec<f32>,
+}
+
+impl List {
+    fn new(edges: Edges<'_>, own: &Query, origin: Origin) -> Self {
+        let mut told = Vec::new();
+        edges.estimate(own, origin, &mut Scratch::default(), &mut told);
+        Self { ids: edges.ids().collect(), told }
+    }
 }
 
 /// Checks the elements at these places, which are all there are. Takes about 16 bytes of memory an
@@ -78,13 +96,13 @@ pub fn check<S: Store>(
         };
         report.elements += 1;
         report.dead += u64::from(part.dead);
-        report.edges += part.edges.len() as u64;
+        report.edges += part.base.ids.len() as u64;
         let layers = usize::from(part.level) + 1;
         report.layers.resize(report.layers.len().max(layers), 0);
         report.layers[..layers].iter_mut().for_each(|count| *count += 1);
         edges_of(store, space, id, &part, &mut report)?;
         levels.insert(id, part.level);
-        graph.insert(id, (part.edges, part.dead));
+        graph.insert(id, (part.base.ids, part.dead));
         store.interrupt().map_err(Error::Store)?;
     }
     let entry = store.entry().map_err(Error::Store)?;
@@ -106,7 +124,7 @@ pub fn check<S: Store>(
     Ok(report)
 }
 
-/// Reads an element and its edges; none where it is free.
+/// Reads an element and its edges on the base layer; none where it is free.
 fn part<S: Store>(store: &S, space: &Space, id: Id) -> Result<Option<Part>, Error<S::Error>> {
     let layout = space.layout();
     let read = store.read(id, |bytes| {
@@ -114,31 +132,25 @@ fn part<S: Store>(store: &S, space: &Space, id: Id) -> Result<Option<Part>, Erro
         let mut aside = Vec::new();
         let own = space.plain_query(halves(element.vector(), &mut aside));
         let itself = space.distance(own.vector(), own.norm2, own.vector(), own.norm2);
-        let text = element.text();
-        let origin = Origin { inner: itself.inner, norm2: element.norm2(), text };
-        let look = |edges: Edges<'_>| {
-            let mut told = Vec::new();
-            edges.estimate(&own, origin, &mut Scratch::default(), &mut told);
-            (edges.ids().collect::<Vec<_>>(), told)
-        };
+        let (norm2, text) = (element.norm2(), element.text());
+        let origin = Origin { inner: itself.inner, norm2, text };
+        let base = element.edges().map(|edges| List::new(edges, &own, origin));
         let part = Part {
             dead: element.is_dead(),
             level: element.level(),
             upper: element.upper(),
-            edges: Vec::new(),
-            told: Vec::new(),
+            own,
+            origin,
+            base: base.unwrap_or_default(),
         };
-        let (edges, told) = element.edges().map(look).unwrap_or_default();
-        let apart = element.edges_id().map(|id| (id, own.clone(), origin));
-        Ok((!element.is_free()).then_some((Part { edges, told, ..part }, apart)))
+        Ok((!element.is_free()).then_some((part, element.edges_id())))
     });
     let read = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
     let Some(Some((mut part, apart))) = read else { return Ok(None) };
-    if let Some((edges_id, own, origin)) = apart {
+    if let Some(edges_id) = apart {
         let read = store.read(edges_id, |bytes| {
             let edges = edges_tuple(layout, bytes)?;
-            edges.estimate(&own, origin, &mut Scratch::default(), &mut part.told);
-            part.edges = edges.ids().collect();
+            part.base = List::new(edges, &part.own, part.origin);
             Ok(())
         });
         read.map_err(Error::Store)?
@@ -156,42 +168,54 @@ fn edges_of<S: Store>(
     part: &Part,
     report: &mut Report,
 ) -> Result<(), Error<S::Error>> {
-    let read = store.read(id, |bytes| {
-        let element = Element::new(space.layout(), bytes)?;
-        let mut aside = Vec::new();
-        Ok(space.plain_query(halves(element.vector(), &mut aside)))
-    });
-    let own = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
-    let Some(own) = own else { return Ok(()) };
-    let itself = space.distance(own.vector(), own.norm2, own.vector(), own.norm2).inner;
+    list(store, space, id, part, &part.base, report)?;
+    let (mut layer, mut next) = (part.level, part.upper);
+    while let Some(tuple) = next {
+        let read = store.read(tuple, |bytes| {
+            let upper = Upper::new(space.layout(), bytes)?;
+            if upper.layer() != layer || layer == 0 {
+                return Err(Corrupt("a tuple of another layer"));
+            }
+            Ok((upper.below(), List::new(upper.edges(), &part.own, part.origin)))
+        });
+        let read = read.map_err(Error::Store)?.unwrap_or(Err(Corrupt("an upper layer is missing")));
+        let read = read.map(Some).map_err(|corrupt: Corrupt| corrupt.at(tuple));
+        let Some((below, upper)) = or_fault(read, report)? else { return Ok(()) };
+        list(store, space, id, part, &upper, report)?;
+        (layer, next) = (layer - 1, below);
+    }
+    if layer > 0 {
+        report.faults.push((id, Fault::Damaged("the chain of its upper layers is broken")));
+    }
+    Ok(())
+}
+
+/// Checks an element's edges on a layer.
+fn list<S: Store>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    part: &Part,
+    list: &List,
+    report: &mut Report,
+) -> Result<(), Error<S::Error>> {
+    let (own, itself) = (&part.own, part.origin.inner);
     let mut seen = HashSet::from([id]);
-    for (slot, neighbour) in part.edges.iter().enumerate() {
+    for (slot, neighbour) in list.ids.iter().enumerate() {
         if !seen.insert(*neighbour) {
             report.faults.push((id, Fault::Doubled(*neighbour)));
         }
-        let Some(exact) = or_fault(distance_of(store, space, &own, *neighbour), report)? else {
+        let Some(exact) = or_fault(distance_of(store, space, own, *neighbour), report)? else {
             report.faults.push((id, Fault::Dangling(*neighbour)));
             continue;
         };
         // What rounding of factors and vectors may come to, of the larger of both.
         const SLACK: f32 = 0.02;
         let size = exact.inner.abs().max(itself.abs()).max(space.scaled_norm2(own.norm2));
-        if let Some(told) = part.told.get(slot)
+        if let Some(told) = list.told.get(slot)
             && (told - exact.inner).abs() > SLACK * size
         {
             report.faults.push((id, Fault::WrongCode(*neighbour)));
-        }
-    }
-    let Some(upper) = part.upper else { return Ok(()) };
-    let read = store.read(upper, |bytes| {
-        let upper = Upper::new(space.layout(), bytes)?;
-        Ok((1..=upper.level()).flat_map(|layer| upper.layer(layer)).collect::<Vec<_>>())
-    });
-    let ids = read.map_err(Error::Store)?.unwrap_or(Err(Corrupt("the upper layers are not there")));
-    let ids = or_fault(ids.map(Some).map_err(|corrupt: Corrupt| corrupt.at(upper)), report)?;
-    for neighbour in ids.unwrap_or_default() {
-        if or_fault(distance_of(store, space, &own, neighbour), report)?.is_none() {
-            report.faults.push((id, Fault::Dangling(neighbour)));
         }
     }
     Ok(())

@@ -33,6 +33,8 @@ pub(crate) struct EdgeMap {
     pub scale: usize,
     /// Of the arrays.
     pub arrays: usize,
+    /// The most edges.
+    pub capacity: usize,
 }
 
 /// Offsets of the arrays.
@@ -49,7 +51,7 @@ struct Arrays {
 impl Arrays {
     #[inline]
     fn new(layout: &Layout, map: EdgeMap) -> Self {
-        let edges = layout.edges();
+        let edges = map.capacity;
         let ids = map.arrays;
         let w = ids + ID_BYTES * edges;
         let b = w + 2 * edges;
@@ -206,10 +208,11 @@ impl<'a> EdgesMut<'a> {
         Edges { layout: self.layout, map: self.map, bytes: self.bytes }
     }
 
-    /// Writes the edge of a slot: one in use, or the first that is not. Panics past that.
+    /// Writes the edge of a slot: one in use, or the first that is not. Panics past that, and past
+    /// the last that there is.
     pub fn set(&mut self, slot: usize, id: Id, from: End<'_>, to: End<'_>) {
         let count = self.read().count();
-        assert!(slot <= count && slot < self.layout.edges(), "slot {slot} of {count}");
+        assert!(slot <= count && slot < self.map.capacity, "slot {slot} of {count}");
         let at = Arrays::new(self.layout, self.map);
         put(self.bytes, at.ids + slot * ID_BYTES, &Id::encode(Some(id)));
         self.bytes[self.map.count] = count.max(slot + 1) as u8;

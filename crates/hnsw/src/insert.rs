@@ -12,20 +12,20 @@
 use half::f16;
 use pgclip_simd::halves;
 
+use crate::descent::{Descent, enter};
 use crate::edges::End;
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
-use crate::layer::{link_upper, search_layer};
-use crate::layout::Placement;
+use crate::layer::{chain, link_upper, search_layer};
+use crate::layout::{MAX_LEVEL, Placement};
 use crate::link::{New, link_all};
-use crate::record::{
-    Element, ElementMut, Values, edges_tuple_mut, new_edges_tuple, new_upper, set_layer,
-};
+use crate::record::{Element, ElementMut, Kind, Values, edges_tuple_mut, new_edges_tuple};
 use crate::rows::add_row;
 use crate::select::select;
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
-use crate::walk::{Stand, Walk, descend, enter};
+use crate::upper::{new_upper, upper_mut};
+use crate::walk::{Stand, Walk};
 
 /// A row to insert.
 #[derive(Debug, Clone, Copy)]
@@ -79,11 +79,11 @@ pub fn insert<S: StoreMut>(
         return Ok(Inserted::Skipped);
     }
     let query = space.plain_query(row.vector);
-    let level = options.level.min(space.layout().max_level());
+    let level = options.level.min(MAX_LEVEL);
     loop {
         let Some((entry, stand)) = enter(store, space, &query)? else {
             let id = write(store, space, row, &query, &[], None)?;
-            write_upper(store, space, id, level, &[])?;
+            write_upper(store, space, id, &query, level, &[])?;
             if store.set_entry(None, Some(Entry { id, level })).map_err(Error::Store)? {
                 return Ok(Inserted::New(id));
             }
@@ -115,21 +115,17 @@ fn insert_at<S: StoreMut>(
     let layout = space.layout();
     let mut walk = Walk::new();
     let top = level.min(entry.level);
-    // All the way down, unlike a scan: the walk below looks at so many and no more, and none of them
-    // should be spent on the way. A graph made by inserts alone loses 1 % of recall otherwise.
-    let mut passed = Vec::new();
-    let here =
-        descend(store, space, query, (entry, stand), top, &mut walk.visited, |stand: &Stand| {
-            passed.push((stand.id, stand.distance.inner));
-        })?;
+    // All the way down: the walk below looks at so many and no more, and none of them should be spent
+    // on the way. A graph made by inserts alone loses 1 % of recall otherwise.
+    let here = Descent::new().run(store, space, query, (entry, stand), top)?;
     let mut stands = vec![here];
-    let mut uppers: Vec<Vec<Id>> = vec![Vec::new(); usize::from(level)];
+    let mut uppers: Vec<Vec<(Id, Query)>> = vec![Vec::new(); usize::from(level)];
     for layer in (1..=top).rev() {
         stands = search_layer(store, space, query, stands, layer, ef)?;
         uppers[usize::from(layer) - 1] = choose_upper(store, space, query, &stands)?;
     }
     let nearest = stands[0];
-    let found = gather(store, space, query, (nearest, &passed), ef, &mut walk)?;
+    let found = gather(store, space, query, nearest, ef, &mut walk)?;
     let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
         if add_row(store, space, equal.id, row.tid, row.values)? {
@@ -145,11 +141,11 @@ fn insert_at<S: StoreMut>(
     let ends: Vec<(Id, Query)> =
         chosen.iter().map(|(found, _)| (found.id, space.plain_query(&found.vector))).collect();
     let id = write(store, space, row, query, &ends, Some(nearest.id))?;
-    write_upper(store, space, id, level, &uppers)?;
+    write_upper(store, space, id, query, level, &uppers)?;
     let neighbours: Vec<Id> = ends.iter().map(|(id, _)| *id).collect();
     link_all(store, space, &neighbours, New { id, query, neighbours: &neighbours })?;
     for (layer, ids) in (1..).zip(&uppers) {
-        for neighbour in ids {
+        for (neighbour, _) in ids {
             link_upper(store, space, *neighbour, layer, id)?;
         }
     }
@@ -162,13 +158,12 @@ fn gather<S: StoreMut>(
     store: &S,
     space: &Space,
     query: &Query,
-    (from, also): (Stand, &[(Id, f32)]),
+    from: Stand,
     ef: usize,
     walk: &mut Walk,
 ) -> Result<Vec<Found>, Error<S::Error>> {
     let mut found: Vec<Found> = Vec::with_capacity(ef);
     walk.start(from.id, from.distance, usize::MAX);
-    walk.also(also);
     while found.len() < ef {
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, query, next.id, |element, distance| {
@@ -189,13 +184,13 @@ fn gather<S: StoreMut>(
     Ok(found)
 }
 
-/// Chooses the neighbours on an upper layer.
+/// Chooses the neighbours on an upper layer, and makes them ready.
 fn choose_upper<S: StoreMut>(
     store: &S,
     space: &Space,
     query: &Query,
     stands: &[Stand],
-) -> Result<Vec<Id>, Error<S::Error>> {
+) -> Result<Vec<(Id, Query)>, Error<S::Error>> {
     let mut candidates = Vec::new();
     for stand in stands {
         if let Some(other) = load(store, space, stand.id)?
@@ -211,7 +206,7 @@ fn choose_upper<S: StoreMut>(
     let between =
         |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
     select(&candidates, space.layout().m, between, &mut chosen);
-    Ok(chosen.iter().map(|(found, _)| found.id).collect())
+    Ok(chosen.iter().map(|(found, _)| (found.id, space.plain_query(&found.vector))).collect())
 }
 
 /// Reads an element; none where it is gone.
@@ -221,13 +216,16 @@ pub(crate) fn load<S: StoreMut>(
     id: Id,
 ) -> Result<Option<Found>, Error<S::Error>> {
     let read = store.read(id, |bytes| {
+        if Kind::Element.is_replaced(bytes) {
+            return Ok(None);
+        }
         let element = Element::new(space.layout(), bytes)?;
         let mut aside = Vec::new();
         let vector = halves(element.vector(), &mut aside).to_vec();
         let (norm2, dead) = (element.norm2(), element.is_dead());
-        Ok(Found { id, inner: 0.0, vector, norm2, dead })
+        Ok(Some(Found { id, inner: 0.0, vector, norm2, dead }))
     });
-    let found = read.map_err(Error::Store)?.transpose();
+    let found = read.map_err(Error::Store)?.unwrap_or(Ok(None));
     found.map_err(|corrupt: Corrupt| corrupt.at(id))
 }
 
@@ -265,26 +263,33 @@ fn write<S: StoreMut>(
     store.append(&bytes, near).map_err(Error::Store)
 }
 
-/// Writes the element's upper layers and points it to them.
+/// Writes the element's tuples on the upper layers, from the lowest up, and then points it to the
+/// highest: only then it is in any of them.
 fn write_upper<S: StoreMut>(
     store: &S,
     space: &Space,
     id: Id,
+    query: &Query,
     level: u8,
-    layers: &[Vec<Id>],
+    layers: &[Vec<(Id, Query)>],
 ) -> Result<(), Error<S::Error>> {
     if level == 0 {
         return Ok(());
     }
     let layout = space.layout();
-    let mut bytes = new_upper(layout, level);
-    for (layer, ids) in (1..=level).zip(layers) {
-        set_layer(layout, &mut bytes, layer, ids).expect("just made");
+    let mut top = None;
+    for layer in 1..=level {
+        let mut bytes = new_upper(layout, layer, top);
+        let mut edges = upper_mut(layout, &mut bytes).expect("just made");
+        let ends = layers.get(usize::from(layer) - 1).map_or(&[][..], |ends| ends);
+        for (slot, (id, end)) in ends.iter().enumerate() {
+            edges.set(slot, *id, End::of(space, query), End::of(space, end));
+        }
+        top = Some(store.append(&bytes, Some(id)).map_err(Error::Store)?);
     }
-    let upper = store.append(&bytes, Some(id)).map_err(Error::Store)?;
     let updated = store.update(id, |bytes| {
         let mut element = ElementMut::new(layout, bytes).ok()?;
-        element.set_upper(level, Some(upper));
+        element.set_upper(level, top);
         element.touch();
         Some(())
     });
@@ -298,10 +303,10 @@ fn discard<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S:
     });
     let parts = parts.map_err(Error::Store)?.transpose().map_err(|corrupt| corrupt.at(id))?;
     let (edges, upper) = parts.unwrap_or((None, None));
-    for id in [edges, upper, Some(id)].into_iter().flatten() {
-        store.free(id).map_err(Error::Store)?;
-    }
-    Ok(())
+    let mut all = chain(store, space, upper)?;
+    all.extend(edges);
+    all.push(id);
+    all.into_iter().try_for_each(|id| store.free(id).map_err(Error::Store))
 }
 
 /// Makes an element the entry point where it is in a higher layer than the present one.

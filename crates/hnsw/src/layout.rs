@@ -10,7 +10,7 @@
 //!  2  u8      level: the highest layer that the element is in
 //!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again)
 //!  4  u32     change counter: one more with each change
-//!  8  6 B     upper-layer tuple, or none
+//!  8  6 B     its tuple on the highest upper layer that it is in, or none
 //! 14  6 B     overflow tuple with more rows, or none
 //! 20  6 B     first row in the table, or none
 //! 26  u8      number of edges in use
@@ -24,7 +24,7 @@
 //! ```
 //!
 //! The **edges**, as arrays, so that each is read with full registers and changing one edge changes
-//! few bytes:
+//! few bytes; on an upper layer `n = m`:
 //!
 //! ```text
 //! 6 B×n  ids     2 B×n  w/√scale     2 B×n  b/scale     2 B×n  a/scale (Euclidean only)
@@ -32,11 +32,24 @@
 //! ```
 //!
 //! An **edges** tuple (split) begins with kind 2, version, number of edges, a zero byte, its change
-//! counter (u32), the scale (f32) and 4 unused bytes. An **upper** tuple: kind 3, version, level,
-//! a zero byte, its change counter (u32); then for each layer from 1 up a count (u8), a zero byte
-//! and `m` ids. An **overflow** tuple: kind 4, version, capacity (u16), change counter (u32), next
-//! tuple (6 B), rows in use (u16); then for each row its place (6 B), null bitmap (u8), a zero byte
-//! and `c` filter values.
+//! counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
+//! capacity (u16), change counter (u32), next tuple (6 B), rows in use (u16); then for each row its
+//! place (6 B), null bitmap (u8), a zero byte and `c` filter values.
+//!
+//! An **upper** tuple is an element's on one upper layer. Those of an element are a chain from its
+//! highest layer down:
+//!
+//! ```text
+//!  0  u8      kind, 3
+//!  1  u8      format version
+//!  2  u8      layer, from 1
+//!  3  u8      number of edges in use
+//!  4  u32     change counter
+//!  8  f32     scale of the edges' factors
+//! 12  6 B     the element's tuple one layer lower; none on layer 1
+//! 18  6 B     unused
+//! 24          the edges
+//! ```
 
 use pgclip_simd::codes::code_bytes;
 
@@ -62,13 +75,15 @@ pub const MIN_M: usize = 2;
 pub const MAX_M: usize = 100;
 /// The most filter columns: a bit each in the null bitmap.
 pub const MAX_COLUMNS: usize = 8;
+/// The highest layer that an element can be in; with the smallest `m`, one in 2⁶⁰ would be higher.
+pub const MAX_LEVEL: u8 = 60;
 
 /// The bytes of an element before its filter values.
 pub const ELEMENT_HEADER: usize = 40;
 /// The bytes of an edges tuple before its arrays.
 pub const EDGES_HEADER: usize = 16;
-/// The bytes of an upper tuple before its layers.
-pub const UPPER_HEADER: usize = 8;
+/// The bytes of an upper tuple before its arrays.
+pub const UPPER_HEADER: usize = 24;
 /// The bytes of an overflow tuple before its rows.
 pub const OVERFLOW_HEADER: usize = 16;
 
@@ -76,6 +91,7 @@ const _: () = assert!(MAX_RECORD.is_multiple_of(8));
 const _: () = assert!(MAX_RECORD + ITEM_POINTER <= PAGE_ROOM);
 const _: () = assert!(2 * MAX_M <= u8::MAX as usize);
 const _: () = assert!(ELEMENT_HEADER.is_multiple_of(8) && EDGES_HEADER.is_multiple_of(8));
+const _: () = assert!(UPPER_HEADER.is_multiple_of(8));
 
 /// What distances are measured by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -128,8 +144,7 @@ impl Layout {
         }
         let places = [Placement::Inline, Placement::Split, Placement::Plain];
         let layouts = places.map(|placement| Self { metric, dims, m, columns, placement });
-        let fits = |l: &Self| l.element_bytes() <= MAX_RECORD && l.edges_tuple() <= MAX_RECORD;
-        layouts.into_iter().find(fits).ok_or_else(|| {
+        layouts.into_iter().find(Self::fits).ok_or_else(|| {
             let rest = ELEMENT_HEADER + 8 * columns + 2 * m * ID_BYTES;
             LayoutError::TooWide { dims, m, columns, most: (MAX_RECORD - rest) / 2 }
         })
@@ -137,9 +152,12 @@ impl Layout {
 
     /// The same with another placement, for tests of all of them.
     pub fn with_placement(self, placement: Placement) -> Option<Self> {
-        let layout = Self { placement, ..self };
-        let fits = layout.element_bytes() <= MAX_RECORD && layout.edges_tuple() <= MAX_RECORD;
-        fits.then_some(layout)
+        Some(Self { placement, ..self }).filter(Self::fits)
+    }
+
+    fn fits(&self) -> bool {
+        let records = [self.element_bytes(), self.edges_tuple(), self.upper_bytes()];
+        records.iter().all(|bytes| *bytes <= MAX_RECORD)
     }
 
     /// The most edges of an element on the base layer.
@@ -178,40 +196,30 @@ impl Layout {
         self.vector_at() + 2 * self.dims
     }
 
-    /// The bytes of the edges' arrays.
-    pub fn arrays(&self) -> usize {
+    /// The bytes of the arrays of so many edges.
+    fn arrays(&self, edges: usize) -> usize {
         let factors = 2 + 2 + 1 + if self.has_norms() { 2 } else { 0 };
         let coded = if self.has_codes() { factors + self.code() } else { 0 };
-        self.edges() * (ID_BYTES + coded)
+        edges * (ID_BYTES + coded)
     }
 
     /// The bytes of an element's record, whole words of 8.
     pub fn element_bytes(&self) -> usize {
-        let edges = if self.placement == Placement::Split { 8 } else { self.arrays() };
+        let edges = if self.placement == Placement::Split { 8 } else { self.arrays(self.edges()) };
         (self.element_edges_at() + edges).next_multiple_of(8)
     }
 
     /// The bytes of the tuple of edges of its own; 0 where there is none.
     pub fn edges_tuple(&self) -> usize {
         match self.placement {
-            Placement::Split => (EDGES_HEADER + self.arrays()).next_multiple_of(8),
+            Placement::Split => (EDGES_HEADER + self.arrays(self.edges())).next_multiple_of(8),
             _ => 0,
         }
     }
 
-    /// The bytes of an upper tuple of an element of this level, whole words of 8.
-    pub fn upper_bytes(&self, level: u8) -> usize {
-        (UPPER_HEADER + usize::from(level) * self.upper_layer()).next_multiple_of(8)
-    }
-
-    /// The bytes of one layer of an upper tuple.
-    pub fn upper_layer(&self) -> usize {
-        2 + self.m * ID_BYTES
-    }
-
-    /// The highest layer that an element can be in.
-    pub fn max_level(&self) -> u8 {
-        ((MAX_RECORD - UPPER_HEADER) / self.upper_layer()).min(60) as u8
+    /// The bytes of an upper tuple, whole words of 8.
+    pub fn upper_bytes(&self) -> usize {
+        (UPPER_HEADER + self.arrays(self.m)).next_multiple_of(8)
     }
 
     /// The bytes of a row in an overflow tuple.

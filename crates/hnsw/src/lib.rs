@@ -1,8 +1,8 @@
 //! The graph of pgclip's index: HNSW (arXiv 1603.09320) in records that carry one-bit codes of
 //! their neighbours, so that expanding an element touches one page.
 //!
-//! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`] and
-//! [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
+//! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`],
+//! [`upper`] and [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
 //! storage, and [`search`], [`insert`](mod@insert) and [`repair`](mod@repair) are the algorithms, a
 //! file a phase. [`filter`] encodes filter values and decides which rows pass.
 //! [`build`] makes a whole graph in memory, with threads, and hands out finished pages;
@@ -12,6 +12,7 @@
 
 pub mod build;
 pub mod check;
+mod descent;
 pub mod edges;
 pub mod error;
 pub mod filter;
@@ -31,6 +32,7 @@ mod select;
 pub mod space;
 pub mod store;
 pub mod threads;
+pub mod upper;
 mod walk;
 
 pub use build::{BuildError, BuildOptions, Builder, NoMemory, Pages, Pushed};

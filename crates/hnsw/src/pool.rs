@@ -193,17 +193,41 @@ impl Visited {
         if self.used * 2 >= self.slots.len() {
             self.grow();
         }
-        let place = u64::from(id.block) << 16 | u64::from(id.item);
-        let fresh = self.put(u64::from(self.generation) << 48 | place);
+        let fresh = self.put(self.key(id));
         self.used += usize::from(fresh);
         fresh
+    }
+
+    /// Was an element seen?
+    #[inline]
+    pub fn contains(&self, id: Id) -> bool {
+        let key = self.key(id);
+        let mask = self.slots.len() - 1;
+        let mut at = Self::hash(key) & mask;
+        while self.slots[at] >> 48 == u64::from(self.generation) {
+            if self.slots[at] == key {
+                return true;
+            }
+            at = (at + 1) & mask;
+        }
+        false
+    }
+
+    #[inline]
+    fn key(&self, id: Id) -> u64 {
+        let place = u64::from(id.block) << 16 | u64::from(id.item);
+        u64::from(self.generation) << 48 | place
+    }
+
+    #[inline]
+    fn hash(key: u64) -> usize {
+        (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize
     }
 
     #[inline]
     fn put(&mut self, key: u64) -> bool {
         let mask = self.slots.len() - 1;
-        let hash = key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut at = (hash >> 32) as usize & mask;
+        let mut at = Self::hash(key) & mask;
         loop {
             let slot = self.slots[at];
             if slot == key {

@@ -8,9 +8,7 @@
 use crate::edges::{EdgeMap, Edges, EdgesMut};
 use crate::error::Corrupt;
 use crate::id::{ID_BYTES, Id, Tid};
-use crate::layout::{
-    EDGES_HEADER, ELEMENT_HEADER, FORMAT_VERSION, Layout, Placement, UPPER_HEADER,
-};
+use crate::layout::{EDGES_HEADER, ELEMENT_HEADER, FORMAT_VERSION, Layout, MAX_LEVEL, Placement};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +18,7 @@ pub enum Kind {
     Element = 1,
     /// The edges of an element, in a tuple of their own.
     Edges = 2,
-    /// The upper layers of an element.
+    /// The edges of an element on an upper layer.
     Upper = 3,
     /// More rows of an element.
     Overflow = 4,
@@ -41,6 +39,12 @@ impl Kind {
             [_, FORMAT_VERSION, ..] => Ok(()),
             _ => Err(Corrupt("of another format version")),
         }
+    }
+
+    /// Is this a sound beginning of a record of another kind? Then the slot was freed and used again
+    /// since its place was learnt: what is looked for is gone, which is no damage.
+    pub(crate) fn is_replaced(self, bytes: &[u8]) -> bool {
+        Self::of(bytes).is_ok_and(|kind| kind != self && kind.check(bytes, "").is_ok())
     }
 }
 
@@ -86,6 +90,11 @@ const _: () = assert!(TID + ID_BYTES == COUNT && SCALE + 4 == ELEMENT_HEADER);
 
 const DEAD: u8 = 1;
 const FREE: u8 = 2;
+
+fn element_map(layout: &Layout) -> EdgeMap {
+    let (arrays, capacity) = (layout.element_edges_at(), layout.edges());
+    EdgeMap { count: COUNT, scale: SCALE, arrays, capacity }
+}
 
 /// The filter values of one row.
 #[derive(Debug, Clone, Copy)]
@@ -137,7 +146,7 @@ impl<'a> Element<'a> {
         if usize::from(bytes[COUNT]) > layout.edges() {
             return Err(Corrupt("more edges than an element can have"));
         }
-        if bytes[LEVEL] > layout.max_level() {
+        if bytes[LEVEL] > MAX_LEVEL {
             return Err(Corrupt("a layer higher than there can be"));
         }
         Ok(Self { layout, bytes })
@@ -163,7 +172,7 @@ impl<'a> Element<'a> {
         get_u32(self.bytes, CHANGE)
     }
 
-    /// The tuple of its upper layers.
+    /// Its tuple on the highest layer that it is in.
     pub fn upper(&self) -> Option<Id> {
         Id::decode(&self.bytes[UPPER..UPPER + ID_BYTES])
     }
@@ -200,8 +209,7 @@ impl<'a> Element<'a> {
 
     /// The edges, where they are in the record.
     pub fn edges(&self) -> Option<Edges<'a>> {
-        let at = self.layout.element_edges_at();
-        let map = EdgeMap { count: COUNT, scale: SCALE, arrays: at };
+        let map = element_map(self.layout);
         (self.layout.placement != Placement::Split)
             .then(|| Edges::new(self.layout, map, self.bytes))
     }
@@ -285,7 +293,7 @@ impl<'a> ElementMut<'a> {
         put(self.bytes, OVERFLOW, &Id::encode(id));
     }
 
-    /// Sets the level and the tuple of the upper layers.
+    /// Sets the level and the tuple on that layer.
     pub fn set_upper(&mut self, level: u8, id: Option<Id>) {
         self.bytes[LEVEL] = level;
         put(self.bytes, UPPER, &Id::encode(id));
@@ -314,8 +322,7 @@ impl<'a> ElementMut<'a> {
 
     /// The edges, where they are in the record.
     pub fn edges(&mut self) -> Option<EdgesMut<'_>> {
-        let at = self.layout.element_edges_at();
-        let map = EdgeMap { count: COUNT, scale: SCALE, arrays: at };
+        let map = element_map(self.layout);
         (self.layout.placement != Placement::Split)
             .then(|| EdgesMut::new(self.layout, map, self.bytes))
     }
@@ -329,7 +336,7 @@ impl<'a> ElementMut<'a> {
 /// Views of an edges tuple: see [`Placement::Split`].
 pub fn edges_tuple<'a>(layout: &'a Layout, bytes: &'a [u8]) -> Result<Edges<'a>, Corrupt> {
     check_edges_tuple(layout, bytes)?;
-    Ok(Edges::new(layout, EDGES_MAP, bytes))
+    Ok(Edges::new(layout, edges_map(layout), bytes))
 }
 
 /// As [`edges_tuple`], for changing.
@@ -338,86 +345,32 @@ pub fn edges_tuple_mut<'a>(
     bytes: &'a mut [u8],
 ) -> Result<EdgesMut<'a>, Corrupt> {
     check_edges_tuple(layout, bytes)?;
-    Ok(EdgesMut::new(layout, EDGES_MAP, bytes))
+    Ok(EdgesMut::new(layout, edges_map(layout), bytes))
 }
 
 /// An edges tuple without edges.
 pub fn new_edges_tuple(layout: &Layout) -> Vec<u8> {
     let mut bytes = vec![0; layout.edges_tuple()];
     put(&mut bytes, 0, &[Kind::Edges as u8, FORMAT_VERSION]);
-    put(&mut bytes, EDGES_MAP.scale, &1f32.to_le_bytes());
+    put(&mut bytes, EDGES_SCALE, &1f32.to_le_bytes());
     bytes
 }
 
-const EDGES_MAP: EdgeMap = EdgeMap { count: 2, scale: 8, arrays: EDGES_HEADER };
+const EDGES_COUNT: usize = 2;
+const EDGES_SCALE: usize = 8;
+
+fn edges_map(layout: &Layout) -> EdgeMap {
+    let capacity = layout.edges();
+    EdgeMap { count: EDGES_COUNT, scale: EDGES_SCALE, arrays: EDGES_HEADER, capacity }
+}
 
 fn check_edges_tuple(layout: &Layout, bytes: &[u8]) -> Result<(), Corrupt> {
     Kind::Edges.check(bytes, "not a tuple of edges")?;
     if layout.placement != Placement::Split || bytes.len() != layout.edges_tuple() {
         return Err(Corrupt("a tuple of edges of another length"));
     }
-    if usize::from(bytes[EDGES_MAP.count]) > layout.edges() {
+    if usize::from(bytes[EDGES_COUNT]) > layout.edges() {
         return Err(Corrupt("more edges than an element can have"));
     }
-    Ok(())
-}
-
-/// The upper layers of an element.
-#[derive(Debug, Clone, Copy)]
-pub struct Upper<'a> {
-    layout: &'a Layout,
-    bytes: &'a [u8],
-}
-
-impl<'a> Upper<'a> {
-    /// Checks a record and makes a view of it.
-    pub fn new(layout: &'a Layout, bytes: &'a [u8]) -> Result<Self, Corrupt> {
-        Kind::Upper.check(bytes, "not a tuple of upper layers")?;
-        if bytes.len() < UPPER_HEADER || bytes.len() != layout.upper_bytes(bytes[LEVEL]) {
-            return Err(Corrupt("a tuple of upper layers of another length"));
-        }
-        Ok(Self { layout, bytes })
-    }
-
-    /// The number of layers.
-    pub fn level(&self) -> u8 {
-        self.bytes[LEVEL]
-    }
-
-    /// The neighbours on a layer, from 1 up; none on layers that the element is not in.
-    pub fn layer(&self, layer: u8) -> impl Iterator<Item = Id> + use<'a> {
-        let at = upper_at(self.layout, layer);
-        let here = (1..=self.level()).contains(&layer);
-        let count = if here { usize::from(self.bytes[at]).min(self.layout.m) } else { 0 };
-        let ids = if here { &self.bytes[at + 2..at + 2 + count * ID_BYTES] } else { &[] };
-        ids.chunks_exact(ID_BYTES).filter_map(Id::decode)
-    }
-}
-
-fn upper_at(layout: &Layout, layer: u8) -> usize {
-    UPPER_HEADER + usize::from(layer.saturating_sub(1)) * layout.upper_layer()
-}
-
-/// A tuple of upper layers without neighbours.
-pub fn new_upper(layout: &Layout, level: u8) -> Vec<u8> {
-    let mut bytes = vec![0; layout.upper_bytes(level)];
-    put(&mut bytes, 0, &[Kind::Upper as u8, FORMAT_VERSION, level]);
-    bytes
-}
-
-/// Replaces the neighbours on a layer of an upper tuple by the first `m` of `ids`. Counts the
-/// change.
-pub fn set_layer(layout: &Layout, bytes: &mut [u8], layer: u8, ids: &[Id]) -> Result<(), Corrupt> {
-    let upper = Upper::new(layout, bytes)?;
-    if !(1..=upper.level()).contains(&layer) {
-        return Err(Corrupt("a layer that the element is not in"));
-    }
-    let at = upper_at(layout, layer);
-    let count = ids.len().min(layout.m);
-    bytes[at] = count as u8;
-    for (slot, id) in ids[..count].iter().enumerate() {
-        put(bytes, at + 2 + slot * ID_BYTES, &Id::encode(Some(*id)));
-    }
-    touch(bytes);
     Ok(())
 }

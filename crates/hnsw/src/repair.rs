@@ -8,11 +8,12 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use crate::descent::{Descent, enter};
 use crate::edges::{End, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::insert::{Found, load};
-use crate::layer::change_layer;
+use crate::layer::{chain, change_layer, layer_of};
 use crate::link::{Draft, New, TRIES, link_all};
 use crate::overflow::Overflow;
 use crate::pool::Visited;
@@ -20,7 +21,7 @@ use crate::record::{Element, ElementMut};
 use crate::rows::remove_rows;
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
-use crate::walk::{Walk, descend, distance_of, enter, layer_of};
+use crate::walk::{Walk, distance_of};
 
 /// Dead elements looked into for one element's new neighbours, at most: where whole regions died,
 /// the way leads through the dead to the living.
@@ -204,7 +205,7 @@ fn searched<S: StoreMut>(
 ) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
     let Some(entry) = enter(store, space, own)? else { return Ok(Vec::new()) };
     let mut walk = Walk::new();
-    let here = descend(store, space, own, entry, 0, &mut walk.visited, |_| ())?;
+    let here = Descent::new().run(store, space, own, entry, 0)?;
     walk.start(here.id, here.distance, usize::MAX);
     let mut near = Vec::new();
     while near.len() < SEARCHED {
@@ -230,7 +231,7 @@ fn repair_layer<S: StoreMut>(
         let read = store
             .read(id, |bytes| Element::new(space.layout(), bytes).map(|element| element.upper()));
         let upper = read.map_err(Error::Store)?.transpose().map_err(|e| e.at(id))?.flatten();
-        upper.map_or(Ok(Vec::new()), |upper| layer_of(store, space, upper, layer))
+        layer_of(store, space, upper, layer)
     };
     let gone: Vec<Id> = layer_ids(id)?.into_iter().filter(|id| dead.contains(id)).collect();
     if gone.is_empty() {
@@ -240,14 +241,7 @@ fn repair_layer<S: StoreMut>(
     for gone in gone {
         theirs.extend(layer_ids(gone)?.into_iter().filter(|id| !dead.contains(id)));
     }
-    change_layer(store, space, id, layer, |ids| {
-        ids.retain(|id| !dead.contains(id));
-        for other in &theirs {
-            if !ids.contains(other) {
-                ids.push(*other);
-            }
-        }
-    })
+    change_layer(store, space, id, layer, |id| dead.contains(&id), &theirs)
 }
 
 /// Moves the entry point where it is dead, to the highest of the living elements; none where there
@@ -271,11 +265,13 @@ pub fn free<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S
     let layout = space.layout();
     let read = store.read(id, |bytes| {
         let element = Element::new(layout, bytes)?;
-        let parts = [element.edges_id(), element.upper()];
-        Ok(element.is_dead().then(|| (parts, element.overflow())))
+        let parts = (element.edges_id(), element.upper(), element.overflow());
+        Ok(element.is_dead().then_some(parts))
     });
     let read = read.map_err(Error::Store)?.transpose().map_err(|e: Corrupt| e.at(id))?;
-    let Some(Some((parts, mut overflow))) = read else { return Ok(()) };
+    let Some(Some((edges, upper, mut overflow))) = read else { return Ok(()) };
+    let mut all = chain(store, space, upper)?;
+    all.extend(edges);
     let marked = store.update(id, |bytes| {
         let mut element = ElementMut::new(layout, bytes).ok()?;
         element.set_free();
@@ -285,7 +281,6 @@ pub fn free<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S
     if marked.map_err(Error::Store)?.is_none() {
         return Ok(());
     }
-    let mut all: Vec<Id> = parts.into_iter().flatten().collect();
     while let Some(tuple) = overflow {
         let read =
             store.read(tuple, |bytes| Overflow::new(layout, bytes).map(|overflow| overflow.next()));

@@ -9,15 +9,15 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::descent::{Descent, enter};
 use crate::error::Error;
 use crate::id::{Id, Tid};
 use crate::layout::Metric;
 use crate::overflow::Overflow;
-use crate::pool::Visited;
-use crate::record::Values;
+use crate::record::{Kind, Values};
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
-use crate::walk::{LOWEST, Walk, descend, enter};
+use crate::walk::Walk;
 
 /// What happens to rows that are found late, and after the first rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,9 +123,7 @@ enum Phase {
 pub struct Scan {
     options: ScanOptions,
     walk: Walk,
-    seen: Visited,
-    /// What was measured on the way down.
-    passed: Vec<(Id, f32)>,
+    descent: Descent,
     phase: Phase,
     mean: Option<f32>,
     batch: usize,
@@ -177,8 +175,7 @@ impl Scan {
         Self {
             options: ScanOptions::default(),
             walk: Walk::new(),
-            seen: Visited::new(),
-            passed: Vec::new(),
+            descent: Descent::new(),
             phase: Phase::Finished,
             mean: None,
             batch: 0,
@@ -291,13 +288,8 @@ impl Scan {
             self.phase = Phase::Finished;
             return Ok(false);
         };
-        let Self { walk, seen, passed, .. } = self;
-        passed.clear();
-        let here = descend(store, space, query, entry, LOWEST, seen, |stand| {
-            passed.push((stand.id, stand.distance.inner));
-        })?;
-        walk.start(here.id, here.distance, limit);
-        walk.also(passed);
+        let here = self.descent.run(store, space, query, entry, 0)?;
+        self.walk.start(here.id, here.distance, limit);
         self.phase = Phase::Walking;
         Ok(true)
     }
@@ -367,6 +359,9 @@ impl Scan {
             }
             let mut tids = Vec::new();
             let read = store.read(id, |bytes| {
+                if Kind::Overflow.is_replaced(bytes) {
+                    return Ok(None);
+                }
                 let tuple = Overflow::new(space.layout(), bytes)?;
                 tids.extend(tuple.rows().filter(|(_, row)| pass(*row)).map(|(tid, _)| tid));
                 Ok(tuple.next())

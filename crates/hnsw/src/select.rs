@@ -10,7 +10,7 @@
 //! put into its nearest neighbour's all the same, and what goes out of a list is, where possible, a
 //! neighbour of what comes in. With neither, 3 to 4 % of inserted elements could not be reached.
 
-use crate::layout::Layout;
+use crate::layout::{Layout, MAX_LEVEL};
 use crate::space::Space;
 
 /// Chooses at most `most` of `candidates`, which are sorted by their distance to the element, the
@@ -89,5 +89,5 @@ pub(crate) fn level_of(layout: &Layout, seed: u64, number: u64) -> u8 {
     z ^= z >> 31;
     let uniform = ((z >> 11) + 1) as f64 / (1u64 << 53) as f64;
     let level = (-uniform.ln() / (layout.m as f64).ln()).floor();
-    (level as u8).min(layout.max_level())
+    (level as u8).min(MAX_LEVEL)
 }

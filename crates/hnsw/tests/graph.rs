@@ -309,6 +309,58 @@ fn relaxed_scans_return_every_row_and_strict_ones_count_the_late() {
     }
 }
 
+/// A scan of strict order looped for ever once all rows were found and the last batches held late
+/// rows alone: late rows did not count for the k of the stop rule, which then had its k-th best below
+/// everything that was left, found nothing, and began the next batch.
+#[test]
+fn a_scan_whose_last_rows_are_all_late_ends() {
+    let mut dice = Dice(17);
+    let space = space(Metric::Cosine, DIMS, 0);
+    let vectors = dice.tight_clusters(DIMS, 30, 1200);
+    let store = build(&space, &vectors, 1);
+    let mut late = 0;
+    for batch in [1, 3, 10] {
+        for query in (0..20).map(|_| dice.vector(DIMS)) {
+            let query = space.query(&query);
+            let mut scan = Scan::new();
+            let options = ScanOptions { slack: 0.0, batch, ..ScanOptions::default() };
+            scan.start(options, None);
+            let mut rows = 0;
+            while scan.next(&store, &space, &query, |_| true).unwrap().is_some() {
+                rows += 1;
+            }
+            assert!(rows > 0);
+            late += scan.stats().late;
+        }
+    }
+    assert!(late > 0, "the case did not come up");
+}
+
+/// Clusters that are far from each other have few edges between them on the base layer: the upper
+/// layers lead from one to another, after building and after inserting.
+#[test]
+fn upper_layers_lead_to_every_one_of_many_far_clusters() {
+    const CLUSTERS: usize = 500;
+    let vectors = Dice(18).tight_clusters(48, CLUSTERS, 10 * CLUSTERS);
+    let numbers: Vec<usize> = (0..vectors.len()).collect();
+    for placement in [Placement::Inline, Placement::Split, Placement::Plain] {
+        let space = placed(Metric::Cosine, 48, 0, placement);
+        let built = build(&space, &vectors, 2);
+        let inserted = MemoryStore::new();
+        insert_all(&inserted, &space, &vectors, numbers.iter().copied());
+        for store in [&built, &inserted] {
+            // The first of each cluster, and its number is the cluster's.
+            let missed = (0..CLUSTERS).filter(|cluster| {
+                let query = &vectors[*cluster];
+                let rows = search(store, &space, query, K, ScanOptions::default(), |_| true);
+                rows.iter().filter(|row| row.tid.block as usize % CLUSTERS == *cluster).count() < K
+            });
+            let missed = missed.count();
+            assert!(missed <= CLUSTERS / 100, "{placement:?}: {missed} of {CLUSTERS}");
+        }
+    }
+}
+
 #[test]
 fn bounds_cut_scans_short_and_say_so() {
     let (vectors, queries) = world(13);

@@ -6,9 +6,12 @@ mod common;
 use common::*;
 use half::f16;
 use pgclip_hnsw::edges::{End, Origin, Scratch};
-use pgclip_hnsw::layout::{ITEM_POINTER, MAX_RECORD, PAGE_ROOM};
+use pgclip_hnsw::id::ID_BYTES;
+use pgclip_hnsw::layout::{ITEM_POINTER, MAX_RECORD, PAGE_ROOM, UPPER_HEADER};
+use pgclip_hnsw::memory::MemoryStore;
 use pgclip_hnsw::overflow::Overflow;
-use pgclip_hnsw::record::{ElementMut, Upper, edges_tuple};
+use pgclip_hnsw::record::{ElementMut, Kind, edges_tuple};
+use pgclip_hnsw::upper::{Upper, new_upper, upper_mut};
 use pgclip_hnsw::{
     Element, Entry, Error, Fault, Id, InsertOptions, Layout, LayoutError, Metric, NewRow,
     Placement, Scan, ScanOptions, Space, Store, StoreMut, Values, check, insert, vacuum,
@@ -42,9 +45,9 @@ fn layouts_are_chosen_by_what_fits() {
         for m in [2, 3, 16, 40, 100] {
             for columns in [0, 1, 8] {
                 if let Ok(layout) = Layout::new(Metric::L2, dims, m, columns) {
-                    let sizes = [layout.element_bytes(), layout.edges_tuple()];
+                    let upper = layout.upper_bytes();
+                    let sizes = [layout.element_bytes(), layout.edges_tuple(), upper];
                     assert!(sizes.iter().all(|size| *size <= MAX_RECORD));
-                    assert!(layout.upper_bytes(layout.max_level()) <= MAX_RECORD);
                     assert!(layout.overflow_bytes(layout.max_overflow()) <= MAX_RECORD);
                 }
             }
@@ -255,7 +258,9 @@ fn views_of_any_bytes_refuse_or_answer() {
     for placement in [Placement::Inline, Placement::Split, Placement::Plain] {
         let space = placed(Metric::L2, 8, 2, placement);
         let layout = space.layout();
-        let lengths = [0, 1, 2, 7, 8, 9, layout.element_bytes(), layout.edges_tuple(), 40, 116];
+        let records = [layout.element_bytes(), layout.edges_tuple(), layout.upper_bytes()];
+        let mut lengths = vec![0, 1, 2, 7, 8, 9, 40, 116];
+        lengths.extend(records);
         for _ in 0..20_000 {
             let length = lengths[dice.below(lengths.len())];
             let mut bytes: Vec<u8> = (0..length).map(|_| dice.next() as u8).collect();
@@ -272,7 +277,8 @@ fn views_of_any_bytes_refuse_or_answer() {
                 edges.ids().for_each(drop);
             }
             if let Ok(upper) = Upper::new(layout, &bytes) {
-                (0..=255).for_each(|layer| upper.layer(layer).for_each(drop));
+                let _ = (upper.layer(), upper.below());
+                upper.edges().ids().for_each(drop);
             }
             if let Ok(overflow) = Overflow::new(layout, &bytes) {
                 overflow.rows().for_each(drop);
@@ -281,12 +287,72 @@ fn views_of_any_bytes_refuse_or_answer() {
     }
 }
 
+/// A scan may come by a place that a vacuum has freed and an insert has used again, for a record of
+/// any kind and layer. It finds what it finds, but never damage.
+#[test]
+fn places_that_were_used_again_are_no_damage() {
+    for placement in [Placement::Inline, Placement::Split, Placement::Plain] {
+        let space = placed(Metric::L2, 8, 1, placement);
+        let vectors = Dice(12).clusters(8, 120);
+        let mut dice = Dice(13);
+        for round in 0..100 {
+            let store = build(&space, &vectors, 1);
+            let entry = store.entry().unwrap().expect("not empty").id;
+            let ids = store.ids();
+            let records: Vec<Vec<u8>> = ids
+                .iter()
+                .map(|id| store.read(*id, |bytes| bytes.to_vec()).unwrap().expect("it is there"))
+                .collect();
+            for _ in 0..60 {
+                let (id, other) = (ids[dice.below(ids.len())], dice.below(ids.len()));
+                if id != entry {
+                    store.damage(id, |bytes| bytes.clone_from(&records[other]));
+                }
+            }
+            let query = space.query(&vectors[round]);
+            let mut scan = Scan::new();
+            scan.start(ScanOptions::default(), None);
+            while scan.next(&store, &space, &query, |_| true).unwrap().is_some() {}
+        }
+    }
+}
+
+/// An element's tuples are a chain of which each knows its edges' distances, as on the base layer.
+#[test]
+fn upper_layers_are_chains_with_codes() {
+    let space = placed(Metric::L2, 384, 0, Placement::Inline);
+    let layout = space.layout();
+    let mut dice = Dice(14);
+    let from = dice.vector(384);
+    let own = space.plain_query(&from);
+    let to: Vec<Vec<f16>> = (0..layout.m).map(|_| dice.vector(384)).collect();
+    let below = Some(Id { block: 9, item: 3 });
+    let mut bytes = new_upper(layout, 2, below);
+    let mut edges = upper_mut(layout, &mut bytes).unwrap();
+    for (slot, to) in to.iter().enumerate() {
+        let id = Id { block: slot as u32, item: 1 };
+        edges.set(slot, id, End::of(&space, &own), End::of(&space, &space.plain_query(to)));
+    }
+    edges.remove(0);
+    edges.touch();
+    assert_eq!(Kind::of(&bytes), Ok(Kind::Upper));
+    let upper = Upper::new(layout, &bytes).unwrap();
+    assert_eq!((upper.layer(), upper.below(), upper.edges().count()), (2, below, layout.m - 1));
+    let norm2 = pgclip_simd::squared_norm(&from);
+    let (origin, mut told) = (Origin { inner: 0.0, norm2, text: 0.0 }, Vec::new());
+    upper.edges().estimate(&own, origin, &mut Scratch::default(), &mut told);
+    for (told, id) in told.iter().zip(upper.edges().ids()) {
+        let exact = pgclip_simd::squared_l2(&from, &to[id.block as usize]);
+        assert!((told - exact).abs() < 0.005 * exact, "{told} {exact}");
+    }
+}
+
 /// Each fault is made by hand, and named.
 #[test]
 fn checks_name_what_is_wrong() {
     let space = space(Metric::Cosine, 384, 0);
-    let vectors = Dice(11).clusters(384, 60);
-    let faults_after = |harm: &dyn Fn(&pgclip_hnsw::memory::MemoryStore, Id)| {
+    let vectors = Dice(11).clusters(384, 150);
+    let faults_after = |harm: &dyn Fn(&MemoryStore, Id)| {
         let store = build(&space, &vectors, 1);
         let all = elements(&store);
         assert_eq!(check(&store, &space, all.iter().copied()).unwrap().faults, []);
@@ -306,6 +372,33 @@ fn checks_name_what_is_wrong() {
     assert!(faults.iter().any(|(_, fault)| *fault == Fault::Dangling(id)), "{faults:?}");
     let (id, faults) = faults_after(&|store, id| store.damage(id, |bytes| bytes.truncate(9)));
     assert!(faults.contains(&(id, Fault::Damaged("an element of another length"))));
+    // The same on an upper layer, of which all ends are in the layer.
+    let uppers = |store: &MemoryStore, layer: u8| -> Vec<Id> {
+        let is = |bytes: &[u8]| Upper::new(space.layout(), bytes).is_ok_and(|u| u.layer() == layer);
+        store.ids().into_iter().filter(|id| store.read(*id, is).unwrap() == Some(true)).collect()
+    };
+    let (_, faults) = faults_after(&|store, _| {
+        let codes = UPPER_HEADER + space.layout().m * (ID_BYTES + 5);
+        let lowest = uppers(store, 1)[0];
+        store.damage(lowest, |bytes| bytes[codes..codes + 48].fill(7));
+    });
+    assert!(matches!(faults[..], [(_, Fault::WrongCode(_))]), "{faults:?}");
+    // A tuple goes, and the slot is another record's: of no layer, then of a wrong one.
+    let (_, faults) = faults_after(&|store, _| store.free(uppers(store, 1)[0]).unwrap());
+    let missing = Fault::Damaged("an upper layer is missing");
+    assert!(matches!(faults[..], [(_, fault)] if fault == missing), "{faults:?}");
+    let (_, faults) = faults_after(&|store, _| {
+        let lowest = uppers(store, 1)[0];
+        store.damage(lowest, |bytes| *bytes = new_upper(space.layout(), 3, None));
+    });
+    let wrong = Fault::Damaged("a tuple of another layer");
+    assert!(matches!(faults[..], [(_, fault)] if fault == wrong), "{faults:?}");
+    let (_, faults) = faults_after(&|store, _| {
+        let higher = uppers(store, 2)[0];
+        store.damage(higher, |bytes| bytes[12..18].copy_from_slice(&Id::encode(None)));
+    });
+    let broken = Fault::Damaged("the chain of its upper layers is broken");
+    assert!(matches!(faults[..], [(_, fault)] if fault == broken), "{faults:?}");
     let (_, faults) = faults_after(&|store, _| {
         let entry = store.entry().unwrap();
         store.set_entry(entry, entry.map(|entry| Entry { level: 9, ..entry })).unwrap();

@@ -102,8 +102,7 @@ impl Graph {
         let (start, most) = if layer == 0 {
             (element as usize * 2 * self.m, 2 * self.m)
         } else {
-            let first = self.upper_at[element as usize] as usize + usize::from(layer) - 1;
-            (first * self.m, self.m)
+            (self.upper_number(layer, element) * self.m, self.m)
         };
         let range = start..start + most;
         if layer == 0 {
@@ -111,6 +110,16 @@ impl Graph {
         } else {
             (&self.upper[range.clone()], &self.upper_distances[range])
         }
+    }
+
+    /// The number of elements on upper layers, those of all layers added up.
+    pub fn uppers(&self) -> usize {
+        self.upper.len() / self.m
+    }
+
+    /// Which of those an element is on an upper layer that it is in; lower layers come before.
+    pub fn upper_number(&self, layer: u8, element: u32) -> usize {
+        self.upper_at[element as usize] as usize + usize::from(layer) - 1
     }
 
     /// The neighbours of an element on a layer that it is in.

@@ -154,7 +154,9 @@ impl<'a> Builder<'a> {
         // Ids and distances; one element in m - 1 has an upper layer, of m of them.
         let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
         let making = coarse::Coarse::bytes(layout.dims);
-        let writing = 2 * space.rotated() + 8 + 2 * size_of::<Id>() + size_of::<Option<Id>>();
+        let upper = size_of::<Id>() + size_of::<(u8, u32)>();
+        let places = 2 * size_of::<Id>() + upper.div_ceil(layout.m - 1);
+        let writing = 2 * space.rotated() + 8 + places;
         // What threads and queues take beside, whatever the number.
         let fixed = (1 + threads) << 20;
         elements * (kept + edges) + (elements * making + known).max(elements * writing) + fixed

@@ -2,7 +2,7 @@
 //!
 //! First the elements, so many a page that all pages are full, each page an element and those of
 //! its nearest neighbours that had no place yet; then the edges' tuples, where they are apart; then
-//! the upper layers; then further rows. Places are known before a byte is written, since records
+//! the upper layers, the highest first, since every search comes through it; then further rows. Places are known before a byte is written, since records
 //! name each other, so pages can be written by many threads and in pieces.
 
 use std::collections::VecDeque;
@@ -16,12 +16,13 @@ use super::room::{BuildError, NoMemory, filled, reserve};
 use super::{Builder, Rows};
 use crate::edges::{EdgesMut, End};
 use crate::id::Id;
-use crate::layout::{ITEM_POINTER, Layout, PAGE_ROOM, Placement};
+use crate::layout::{ITEM_POINTER, PAGE_ROOM, Placement};
 use crate::overflow::{new_overflow, next_capacity, push_row};
-use crate::record::{ElementMut, edges_tuple_mut, new_edges_tuple, new_upper, set_layer};
+use crate::record::{ElementMut, edges_tuple_mut, new_edges_tuple};
 use crate::space::{Moments, Space};
 use crate::store::Entry;
 use crate::threads::{Control, Host, Stopped, share};
+use crate::upper::{new_upper, upper_mut};
 
 /// A tuple of further rows of an element.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ struct Further {
 enum Plan {
     Elements(Range<usize>),
     Edges(Range<usize>),
-    Upper(Vec<u32>),
+    Upper(Range<usize>),
     Further(Range<usize>),
 }
 
@@ -60,7 +61,10 @@ pub struct Pages<'a> {
     order: Vec<u32>,
     element: Vec<Id>,
     edges: Vec<Id>,
-    upper: Vec<Option<Id>>,
+    /// Elements on upper layers as they lie on pages, with the layer; and by
+    /// [`Graph::upper_number`] where.
+    upper_order: Vec<(u8, u32)>,
+    upper: Vec<Id>,
     overflow: Vec<(u32, Id)>,
     further: Vec<Further>,
     plan: Vec<Plan>,
@@ -95,7 +99,8 @@ impl<'a> Pages<'a> {
             order: Vec::new(),
             element: filled(count, || Id { block: 0, item: 0 })?,
             edges: Vec::new(),
-            upper: filled(count, || None)?,
+            upper_order: Vec::new(),
+            upper: Vec::new(),
             overflow: Vec::new(),
             further: Vec::new(),
             plan: Vec::new(),
@@ -223,24 +228,39 @@ impl<'a> Pages<'a> {
                 next.turn();
             }
         }
-        let mut here = Vec::new();
-        for element in &self.order {
-            let level = self.graph.levels[*element as usize];
-            if level > 0 {
-                if !next.fits(layout.upper_bytes(level)) {
-                    self.plan.push(Plan::Upper(std::mem::take(&mut here)));
-                    next.turn();
-                }
-                self.upper[*element as usize] = Some(next.take(layout.upper_bytes(level)));
-                here.push(*element);
-            }
-        }
-        if !here.is_empty() {
-            self.plan.push(Plan::Upper(here));
-            next.turn();
-        }
+        self.place_upper(&mut next)?;
         self.place_further(more_of, next);
         Ok(())
+    }
+
+    /// Decides where the upper layers go.
+    fn place_upper(&mut self, next: &mut Cursor) -> Result<(), NoMemory> {
+        let layout = self.space.layout();
+        let levels = &self.graph.levels;
+        let level = |element: &u32| levels[*element as usize];
+        reserve(&mut self.upper_order, self.graph.uppers())?;
+        self.upper = filled(self.graph.uppers(), || Id { block: 0, item: 0 })?;
+        for layer in (1..=levels.iter().max().copied().unwrap_or(0)).rev() {
+            let here = self.order.iter().filter(|element| level(element) >= layer);
+            self.upper_order.extend(here.map(|element| (layer, *element)));
+        }
+        let per_page = PAGE_ROOM / (layout.upper_bytes() + ITEM_POINTER);
+        for (page, uppers) in self.upper_order.chunks(per_page).enumerate() {
+            let start = page * per_page;
+            self.plan.push(Plan::Upper(start..start + uppers.len()));
+            for (layer, element) in uppers {
+                let number = self.graph.upper_number(*layer, *element);
+                self.upper[number] = next.take(layout.upper_bytes());
+            }
+            next.turn();
+        }
+        Ok(())
+    }
+
+    /// Where an element's tuple on a layer is; none where it has none.
+    fn upper_of(&self, layer: u8, element: u32) -> Option<Id> {
+        let here = (1..=self.graph.levels[element as usize]).contains(&layer);
+        here.then(|| self.upper[self.graph.upper_number(layer, element)])
     }
 
     /// Decides where further rows go: for each element a chain, whose newest tuple has room left
@@ -321,12 +341,15 @@ impl<'a> Pages<'a> {
                 let edges = |element: &u32| {
                     let mut bytes = new_edges_tuple(layout);
                     let edges = edges_tuple_mut(layout, &mut bytes).expect("just made");
-                    self.write_edges(*element, edges, ends);
+                    self.write_edges(0, *element, edges, ends);
                     bytes
                 };
                 self.order[range.clone()].iter().map(edges).collect()
             }
-            Plan::Upper(elements) => elements.iter().map(|element| self.upper(*element)).collect(),
+            Plan::Upper(range) => self.upper_order[range.clone()]
+                .iter()
+                .map(|(layer, element)| self.upper(*layer, *element, ends))
+                .collect(),
             Plan::Further(range) => {
                 self.further[range.clone()].iter().map(|further| self.further(further)).collect()
             }
@@ -341,19 +364,20 @@ impl<'a> Pages<'a> {
         let vector = &self.vectors[at * layout.dims..(at + 1) * layout.dims];
         record.set_vector(vector, self.norms[at], self.texts[at]);
         record.set_row(Some(self.rows.get(at, layout.columns)));
-        record.set_upper(self.graph.levels[at], self.upper[at]);
+        let level = self.graph.levels[at];
+        record.set_upper(level, self.upper_of(level, element));
         let newest = self.overflow.binary_search_by_key(&element, |(element, _)| *element);
         record.set_overflow(newest.ok().map(|found| self.overflow[found].1));
         match record.edges() {
-            Some(edges) => self.write_edges(element, edges, ends),
+            Some(edges) => self.write_edges(0, element, edges, ends),
             None => record.set_edges_id(self.edges[at]),
         }
         bytes
     }
 
-    fn write_edges(&self, element: u32, mut edges: EdgesMut<'_>, ends: &mut Ends) {
+    fn write_edges(&self, layer: u8, element: u32, mut edges: EdgesMut<'_>, ends: &mut Ends) {
         self.load(element, &mut ends.from);
-        for (slot, neighbour) in self.graph.neighbours(0, element).enumerate() {
+        for (slot, neighbour) in self.graph.neighbours(layer, element).enumerate() {
             self.load(neighbour, &mut ends.to);
             let end = |of: u32, rotated| End {
                 rotated,
@@ -370,15 +394,11 @@ impl<'a> Pages<'a> {
         pgclip_simd::widen(&self.rotated[at..at + to.len()], to);
     }
 
-    fn upper(&self, element: u32) -> Vec<u8> {
-        let layout: &Layout = self.space.layout();
-        let level = self.graph.levels[element as usize];
-        let mut bytes = new_upper(layout, level);
-        for layer in 1..=level {
-            let neighbours = self.graph.neighbours(layer, element);
-            let ids: Vec<Id> = neighbours.map(|id| self.element[id as usize]).collect();
-            set_layer(layout, &mut bytes, layer, &ids).expect("just made");
-        }
+    fn upper(&self, layer: u8, element: u32, ends: &mut Ends) -> Vec<u8> {
+        let layout = self.space.layout();
+        let mut bytes = new_upper(layout, layer, self.upper_of(layer - 1, element));
+        let edges = upper_mut(layout, &mut bytes).expect("just made");
+        self.write_edges(layer, element, edges, ends);
         bytes
     }
 

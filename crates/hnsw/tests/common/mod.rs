@@ -46,6 +46,18 @@ impl Dice {
         };
         (0..count).map(|_| one()).collect()
     }
+
+    /// `count` vectors in clusters of which each is far smaller than its distance from the others;
+    /// numbers go round the clusters.
+    pub fn tight_clusters(&mut self, dims: usize, clusters: usize, count: usize) -> Vec<Vec<f16>> {
+        let centres: Vec<Vec<f32>> =
+            (0..clusters).map(|_| (0..dims).map(|_| self.normal()).collect()).collect();
+        let mut one = |number: usize| {
+            let centre = &centres[number % clusters];
+            centre.iter().map(|x| f16::from_f32(x + 0.05 * self.normal())).collect()
+        };
+        (0..count).map(&mut one).collect()
+    }
 }
 
 pub const M: usize = 8;
