@@ -37,6 +37,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 struct Comparison {
     name: String,
+    /// Whom ours is held against: pgvector, but for the ratios whose names end in `_btree`.
+    peer: &'static str,
     what: String,
     unit: &'static str,
     ours: Option<f64>,
@@ -99,8 +101,9 @@ impl Report {
         });
         let ratio = ratio.filter(|ratio| ratio.is_finite());
         self.ratios.insert(name.to_owned(), ratio);
+        let peer = if name.contains("_btree") { "B-tree" } else { "pgvector" };
         let (name, what) = (name.to_owned(), what.to_owned());
-        self.comparisons.push(Comparison { name, what, unit, ours, theirs, ratio });
+        self.comparisons.push(Comparison { name, peer, what, unit, ours, theirs, ratio });
     }
 
     /// Writes everything as JSON.
@@ -117,7 +120,7 @@ impl Report {
         if self.comparisons.is_empty() {
             return;
         }
-        println!("\n{:<28} {:<44} {:>12} {:>12}  better", "ratio", "what", "pgclip", "pgvector");
+        println!("\n{:<28} {:<44} {:>12} {:>12}  better", "ratio", "what", "pgclip", "the other");
         for line in &self.comparisons {
             let number = |value: Option<f64>, side: Side| match value {
                 Some(value) => format!("{} {}", short(value), line.unit).trim_end().to_owned(),
@@ -126,7 +129,7 @@ impl Report {
             };
             let verdict = match line.ratio {
                 Some(ratio) if ratio >= 1.0 => format!("pgclip {ratio:.2}×"),
-                Some(ratio) => format!("pgvector {:.2}×", 1.0 / ratio),
+                Some(ratio) => format!("{} {:.2}×", line.peer, 1.0 / ratio),
                 None => String::new(),
             };
             println!(

@@ -10,6 +10,9 @@ pub const ROWS: [usize; 3] = [10_000, 100_000, 1_000_000];
 
 /// The entries of the growing sets as a table.
 pub fn print(report: &Report, sides: &[Side]) {
+    if !report.results.iter().any(|entry| entry.phase == "growth_build") {
+        return;
+    }
     println!("\n{:<9} {:>9} {:>9} {:>12} {:>22}", "", "rows", "build", "a row", "a query at 0.95");
     for side in sides {
         for rows in ROWS {
