@@ -33,8 +33,8 @@
 //!
 //! An **edges** tuple (split) begins with kind 2, version, number of edges, a zero byte, its change
 //! counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
-//! capacity (u16), change counter (u32), next tuple (6 B), rows in use (u16); then for each row its
-//! place (6 B), null bitmap (u8), a zero byte and `c` filter values.
+//! capacity (u16), change counter (u32), next tuple (6 B), rows in use (u16), its element (6 B),
+//! 2 B unused; then for each row its place (6 B), null bitmap (u8), a zero byte and `c` filter values.
 //!
 //! An **upper** tuple is an element's on one upper layer. Those of an element are a chain from its
 //! highest layer down:
@@ -85,7 +85,7 @@ pub const EDGES_HEADER: usize = 16;
 /// The bytes of an upper tuple before its arrays.
 pub const UPPER_HEADER: usize = 24;
 /// The bytes of an overflow tuple before its rows.
-pub const OVERFLOW_HEADER: usize = 16;
+pub const OVERFLOW_HEADER: usize = 24;
 
 const _: () = assert!(MAX_RECORD.is_multiple_of(8));
 const _: () = assert!(MAX_RECORD + ITEM_POINTER <= PAGE_ROOM);

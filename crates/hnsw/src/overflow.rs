@@ -1,5 +1,9 @@
 //! More rows of an element: equal vectors are one element, and its second and later rows lie in a
 //! chain of overflow tuples, each with place for twice as many rows as the one before it.
+//!
+//! A tuple names its element: its place may have become another element's between the moment a scan
+//! read the pointer and the moment it follows it, and rows of another element would come out with a
+//! distance that is not theirs.
 
 use crate::error::Corrupt;
 use crate::id::{ID_BYTES, Id, Tid};
@@ -9,7 +13,9 @@ use crate::record::{Kind, Values, get_u16, put, touch};
 const CAPACITY: usize = 2;
 const NEXT: usize = 8;
 const COUNT: usize = 14;
-const _: () = assert!(NEXT + ID_BYTES == COUNT && COUNT + 2 == OVERFLOW_HEADER);
+const OWNER: usize = 16;
+const _: () = assert!(NEXT + ID_BYTES == COUNT && COUNT + 2 == OWNER);
+const _: () = assert!(OWNER + ID_BYTES <= OVERFLOW_HEADER);
 
 /// Rows in the first tuple of a chain.
 const FIRST: usize = 4;
@@ -40,6 +46,11 @@ impl<'a> Overflow<'a> {
         Id::decode(&self.bytes[NEXT..NEXT + ID_BYTES])
     }
 
+    /// The element whose rows these are.
+    pub fn owner(&self) -> Option<Id> {
+        Id::decode(&self.bytes[OWNER..OWNER + ID_BYTES])
+    }
+
     /// The number of rows.
     pub fn count(&self) -> usize {
         usize::from(get_u16(self.bytes, COUNT))
@@ -66,12 +77,13 @@ pub fn next_capacity(layout: &Layout, capacity: Option<usize>) -> usize {
     capacity.map_or(FIRST, |capacity| capacity * 2).min(layout.max_overflow())
 }
 
-/// A tuple without rows.
-pub fn new_overflow(layout: &Layout, capacity: usize, next: Option<Id>) -> Vec<u8> {
+/// A tuple of an element, without rows.
+pub fn new_overflow(layout: &Layout, capacity: usize, next: Option<Id>, owner: Id) -> Vec<u8> {
     let mut bytes = vec![0; layout.overflow_bytes(capacity)];
     put(&mut bytes, 0, &[Kind::Overflow as u8, FORMAT_VERSION]);
     put(&mut bytes, CAPACITY, &(capacity as u16).to_le_bytes());
     put(&mut bytes, NEXT, &Id::encode(next));
+    put(&mut bytes, OWNER, &Id::encode(Some(owner)));
     bytes
 }
 

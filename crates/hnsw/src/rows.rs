@@ -56,7 +56,7 @@ pub(crate) fn add_row<S: StoreMut>(
             continue;
         }
         let Some(newest) = overflow else {
-            let tuple = new_overflow(layout, next_capacity(layout, None), None);
+            let tuple = new_overflow(layout, next_capacity(layout, None), None, id);
             if prepend(store, space, id, None, tuple, tid, values)? {
                 return Ok(true);
             }
@@ -78,7 +78,7 @@ pub(crate) fn add_row<S: StoreMut>(
         }
         if let Some(capacity) = capacity {
             let places = next_capacity(layout, Some(capacity));
-            let tuple = new_overflow(layout, places, Some(newest));
+            let tuple = new_overflow(layout, places, Some(newest), id);
             if prepend(store, space, id, Some(newest), tuple, tid, values)? {
                 return Ok(true);
             }

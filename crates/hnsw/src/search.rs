@@ -350,7 +350,7 @@ impl Scan {
         if let Some(tid) = first {
             self.take(distance, tid);
         }
-        let mut overflow = overflow;
+        let (owner, mut overflow) = (id, overflow);
         let mut tuples = 0;
         while let Some(id) = overflow {
             tuples += 1;
@@ -363,6 +363,9 @@ impl Scan {
                     return Ok(None);
                 }
                 let tuple = Overflow::new(space.layout(), bytes)?;
+                if tuple.owner() != Some(owner) {
+                    return Ok(None);
+                }
                 tids.extend(tuple.rows().filter(|(_, row)| pass(*row)).map(|(tid, _)| tid));
                 Ok(tuple.next())
             });

@@ -29,6 +29,7 @@ use crate::upper::{new_upper, upper_mut};
 struct Further {
     capacity: usize,
     next: Option<Id>,
+    owner: Id,
     /// Indexes into the builder's further rows, sorted by element.
     rows: Range<usize>,
 }
@@ -284,7 +285,8 @@ impl<'a> Pages<'a> {
                 }
                 let id = next.take(layout.overflow_bytes(places));
                 start = rows.end;
-                self.further.push(Further { capacity: places, next: older, rows });
+                let owner = self.element[element as usize];
+                self.further.push(Further { capacity: places, next: older, owner, rows });
                 (older, capacity) = (Some(id), Some(places));
             }
             self.overflow.extend(older.map(|newest| (element, newest)));
@@ -404,7 +406,7 @@ impl<'a> Pages<'a> {
 
     fn further(&self, further: &Further) -> Vec<u8> {
         let layout = self.space.layout();
-        let mut bytes = new_overflow(layout, further.capacity, further.next);
+        let mut bytes = new_overflow(layout, further.capacity, further.next, further.owner);
         for at in &self.more_order[further.rows.clone()] {
             let (tid, values) = self.more.get(*at as usize, layout.columns);
             let fits = push_row(layout, &mut bytes, tid, values);
