@@ -13,7 +13,7 @@ use pgclip_hnsw::overflow::Overflow;
 use pgclip_hnsw::record::{ElementMut, Kind, edges_tuple};
 use pgclip_hnsw::upper::{Upper, new_upper, upper_mut};
 use pgclip_hnsw::{
-    Element, Entry, Error, Fault, Id, InsertOptions, Layout, LayoutError, Metric, NewRow,
+    Element, Entry, Error, Fault, Id, InsertOptions, Layout, LayoutError, Metric, NewRow, Order,
     Placement, Scan, ScanOptions, Space, Store, StoreMut, Values, check, insert, vacuum,
 };
 
@@ -315,6 +315,39 @@ fn places_that_were_used_again_are_no_damage() {
             while scan.next(&store, &space, &query, |_| true).unwrap().is_some() {}
         }
     }
+}
+
+/// A scan that read the pointer to further rows before a vacuum freed them would return another
+/// element's rows with its own distance, had an insert taken the place for those.
+#[test]
+fn further_rows_of_another_element_are_not_returned() {
+    let space = placed(Metric::L2, 8, 0, Placement::Inline);
+    let mut vectors = Dice(15).clusters(8, 40);
+    let (a, b) = (vectors[0].clone(), vectors[1].clone());
+    vectors.extend([a.clone(), b]);
+    let store = build(&space, &vectors, 1);
+    let chains: Vec<Id> = store
+        .ids()
+        .into_iter()
+        .filter(|id| store.read(*id, |bytes| Kind::of(bytes)).unwrap() == Some(Ok(Kind::Overflow)))
+        .collect();
+    assert_eq!(chains.len(), 2);
+    let others = |id: Id| store.read(id, <[u8]>::to_vec).unwrap().expect("it is there");
+    let (first, second) = (others(chains[0]), others(chains[1]));
+    let rows = |expected: usize| {
+        let query = space.query(&a);
+        let mut scan = Scan::new();
+        scan.start(ScanOptions { order: Order::Relaxed, ..ScanOptions::default() }, None);
+        let mut found = 0;
+        while scan.next(&store, &space, &query, |_| true).unwrap().is_some() {
+            found += 1;
+        }
+        assert_eq!(found, expected);
+    };
+    rows(42);
+    store.damage(chains[0], |bytes| bytes.clone_from(&second));
+    store.damage(chains[1], |bytes| bytes.clone_from(&first));
+    rows(40);
 }
 
 /// An element's tuples are a chain of which each knows its edges' distances, as on the base layer.
