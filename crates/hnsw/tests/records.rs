@@ -329,7 +329,7 @@ fn further_rows_of_another_element_are_not_returned() {
     let chains: Vec<Id> = store
         .ids()
         .into_iter()
-        .filter(|id| store.read(*id, |bytes| Kind::of(bytes)).unwrap() == Some(Ok(Kind::Overflow)))
+        .filter(|id| store.read(*id, Kind::of).unwrap() == Some(Ok(Kind::Overflow)))
         .collect();
     assert_eq!(chains.len(), 2);
     let others = |id: Id| store.read(id, <[u8]>::to_vec).unwrap().expect("it is there");
