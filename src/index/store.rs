@@ -281,15 +281,15 @@ impl IndexStore {
     /// Adds a page and returns it locked: empty, of zeros.
     fn extend(&self, fork: pg_sys::ForkNumber::Type) -> (Locked, u32) {
         let exclusive = pg_sys::ExclusiveLock as i32;
-        let normal = pg_sys::ReadBufferMode::RBM_NORMAL;
+        // Locked before anybody can see it: to others it is the last page, which they fill up.
+        let zero = pg_sys::ReadBufferMode::RBM_ZERO_AND_LOCK;
         let strategy = self.strategy;
         // SAFETY: the relation is open; the lock is released at the transaction's end where an
         // error passes by.
         let (buffer, block) = unsafe {
             pg_sys::LockRelationForExtension(self.index, exclusive);
             let new = pg_sys::InvalidBlockNumber;
-            let buffer = pg_sys::ReadBufferExtended(self.index, fork, new, normal, strategy);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+            let buffer = pg_sys::ReadBufferExtended(self.index, fork, new, zero, strategy);
             pg_sys::UnlockRelationForExtension(self.index, exclusive);
             (buffer, pg_sys::BufferGetBlockNumber(buffer))
         };
