@@ -104,8 +104,9 @@ pub unsafe extern "C-unwind" fn bulk_delete(
         });
         for (id, first, more) in found.drain(..) {
             let first_gone = first.is_some_and(&mut is_gone);
-            if !first_gone && !more {
-                rows += usize::from(first.is_some());
+            // One without any row lost its last to a vacuum that died before it marked it.
+            if first.is_some() && !first_gone && !more {
+                rows += 1;
                 continue;
             }
             if !pending {
