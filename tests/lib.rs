@@ -1,6 +1,8 @@
 //! Shared by the tests beside this file: a cluster with the extension, pictures to encode, and
 //! what an error's SQLSTATE is.
 
+pub mod vectors;
+
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};

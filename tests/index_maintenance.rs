@@ -1,0 +1,364 @@
+//! What PostgreSQL does to indexes besides inserting and searching: unlogged and temporary tables,
+//! expressions, predicates, rebuilding with and without concurrent writers, rewriting the table,
+//! partitions, dumps, statistics.
+
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use pgclip_cluster::{Cluster, SUPERUSER, Shutdown};
+use pgclip_tests::vectors::{
+    COSINE, Clusters, EUCLIDEAN, Each, drained, ensure_sound, ensure_whole, explain, fill,
+    make_tables, recall_at, start_quiet,
+};
+use pgclip_tests::{sqlstate, value};
+use postgres::Client;
+
+fn prepared(name: &str, rows: usize) -> Result<(Cluster, Client, Clusters)> {
+    let (cluster, mut client) = start_quiet(name)?;
+    let mut clusters = Clusters::new(61, 24, 40);
+    make_tables(&mut client, &mut clusters, rows)?;
+    Ok((cluster, client, clusters))
+}
+
+/// Sound, whole, and with good recall.
+fn ensure_good(client: &mut Client) -> Result<()> {
+    ensure_whole(client, COSINE, "i")?;
+    let recall = recall_at(client, COSINE, 10, "true")?;
+    ensure!(recall >= 0.93, "recall {recall}");
+    Ok(())
+}
+
+/// After a crash the index of an unlogged table is what `ambuildempty` made: it must be empty and
+/// take rows. After a clean stop it is as it was.
+#[test]
+fn an_unlogged_index_is_empty_after_a_crash() -> Result<()> {
+    let (cluster, mut client, mut clusters) = prepared("unlogged", 0)?;
+    client.batch_execute("ALTER TABLE t SET UNLOGGED")?;
+    fill(&mut client, "t", 1, &clusters.take(1000))?;
+    client.batch_execute("CREATE INDEX i ON t USING clip_hnsw (v, f)")?;
+    fill(&mut client, "t", 1001, &clusters.take(500))?;
+    ensure_good(&mut client)?;
+    cluster.restart()?;
+    client = cluster.connect()?;
+    ensure_good(&mut client)?;
+    for how in ["killed", "stopped at once"] {
+        match how {
+            "killed" => cluster.kill()?,
+            _ => cluster.stop(Shutdown::Immediate)?,
+        }
+        cluster.start()?;
+        client = cluster.connect()?;
+        assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM t")?, 0, "{how}");
+        ensure_sound(&mut client, "i")?;
+        assert_eq!(drained(&mut client, COSINE, "(SELECT v FROM queries LIMIT 1)")?, 0, "{how}");
+        fill(&mut client, "t", 1, &clusters.take(800))?;
+        client.each("DELETE FROM t WHERE id % 5 = 0; VACUUM t")?;
+        ensure_good(&mut client)?;
+    }
+    client.batch_execute("ALTER TABLE t SET LOGGED")?;
+    ensure_good(&mut client)?;
+    cluster.kill()?;
+    cluster.start()?;
+    client = cluster.connect()?;
+    ensure_good(&mut client)?;
+    client.batch_execute("ALTER TABLE t SET UNLOGGED")?;
+    ensure_good(&mut client)
+}
+
+/// Pages of temporary tables are in the session's own memory, and ON COMMIT DELETE ROWS builds the
+/// index again at each commit.
+#[test]
+fn temporary_tables_have_indexes() -> Result<()> {
+    let (cluster, mut client) = start_quiet("temporary")?;
+    let mut clusters = Clusters::new(62, 24, 40);
+    client.batch_execute("SET temp_buffers = '1MB'; CREATE TEMPORARY TABLE queries (id bigint, v embedding(24), f int)")?;
+    fill(&mut client, "queries", 1, &clusters.take(100))?;
+    client.batch_execute("CREATE TEMPORARY TABLE t (id bigint, v embedding(24), f int)")?;
+    fill(&mut client, "t", 1, &clusters.take(2500))?;
+    client.batch_execute("CREATE INDEX i ON t USING clip_hnsw (v, f); ANALYZE t")?;
+    fill(&mut client, "t", 2501, &clusters.take(500))?;
+    ensure_good(&mut client)?;
+    client.each("DELETE FROM t WHERE id % 4 = 0; VACUUM t")?;
+    ensure_good(&mut client)?;
+    // Another session's cannot be looked into, and says so.
+    let mut other = cluster.connect()?;
+    let schema: String = value(
+        &mut client,
+        "SELECT nspname::text FROM pg_namespace WHERE oid = pg_my_temp_schema()",
+    )?;
+    for function in ["clip_index_check", "clip_index_stats"] {
+        let look = format!("SELECT * FROM {function}('{schema}.i')");
+        assert_eq!(sqlstate(other.query(&look, &[])), "0A000");
+    }
+    client.batch_execute(
+        "DROP TABLE t;
+         CREATE TEMPORARY TABLE t (id bigint, v embedding(24), f int) ON COMMIT DELETE ROWS;
+         CREATE INDEX i ON t USING clip_hnsw (v, f)",
+    )?;
+    for _ in 0..3 {
+        client.batch_execute("BEGIN")?;
+        fill(&mut client, "t", 1, &clusters.take(50))?;
+        let nearest = "SELECT count(*) FROM (SELECT id FROM t ORDER BY v <=> (SELECT v FROM queries LIMIT 1) LIMIT 30) n";
+        client.batch_execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")?;
+        assert_eq!(value::<i64>(&mut client, nearest)?, 30);
+        client.batch_execute("COMMIT")?;
+        assert_eq!(drained(&mut client, COSINE, "(SELECT v FROM queries LIMIT 1)")?, 0);
+    }
+    Ok(())
+}
+
+/// Expressions in place of the column, of the vector and of a filter, and a predicate: rows come in
+/// and out of the index as they change.
+#[test]
+fn indexes_on_expressions_and_on_some_rows() -> Result<()> {
+    let (_cluster, mut client, mut clusters) = prepared("expressions", 1500)?;
+    client.batch_execute(
+        "CREATE INDEX part ON t USING clip_hnsw (subvector(v, 1, 8), (f % 10)) WHERE f >= 50;
+         SET enable_seqscan = off; SET enable_sort = off",
+    )?;
+    fill(&mut client, "t", 1501, &clusters.take(500))?;
+    let query = "(SELECT subvector(v, 1, 8) FROM queries LIMIT 1)";
+    let nearest = |condition: &str| {
+        format!("SELECT id FROM t WHERE {condition} ORDER BY subvector(v, 1, 8) <=> {query}")
+    };
+    let rows = |client: &mut Client, condition: &str| -> Result<usize> {
+        let plan = explain(client, &nearest(condition))?;
+        ensure!(plan.contains("Index Scan using part"), "another plan than wanted:\n{plan}");
+        client.batch_execute("SET pgclip.iterative_scan = relaxed")?;
+        Ok(client.query(&nearest(condition), &[])?.len())
+    };
+    assert_eq!(rows(&mut client, "f >= 50")?, 1000);
+    assert_eq!(rows(&mut client, "f >= 50 AND f % 10 = 3")?, 100);
+    client.batch_execute("UPDATE t SET f = f - 50 WHERE f >= 90")?;
+    assert_eq!(rows(&mut client, "f >= 50")?, 800);
+    client.each("VACUUM t; UPDATE t SET f = f + 50 WHERE f BETWEEN 40 AND 44; VACUUM t")?;
+    assert_eq!(rows(&mut client, "f >= 50")?, 1000);
+    ensure_sound(&mut client, "part")?;
+    // The column's own order is not that of the expression.
+    let plan = explain(
+        &mut client,
+        "SELECT id FROM t WHERE f >= 50 ORDER BY v <=> (SELECT v FROM queries LIMIT 1)",
+    )?;
+    ensure!(!plan.contains("part"), "{plan}");
+    Ok(())
+}
+
+/// Writers go on while an index is built or rebuilt beside them, and none of their rows is lost.
+#[test]
+fn concurrent_builds_miss_no_row() -> Result<()> {
+    let (cluster, mut client, clusters) = prepared("concurrently", 2000)?;
+    for statement in [
+        "CREATE INDEX CONCURRENTLY i ON t USING clip_hnsw (v, f)",
+        "REINDEX INDEX CONCURRENTLY i",
+        "SET maintenance_work_mem = '1MB'; REINDEX INDEX CONCURRENTLY i",
+    ] {
+        let over = AtomicBool::new(false);
+        let first: i64 = value(&mut client, "SELECT max(id) + 1 FROM t")?;
+        std::thread::scope(|scope| -> Result<()> {
+            let write = |from: i64, seed: u64| -> Result<i64> {
+                let mut client = cluster.connect()?;
+                let mut clusters = clusters.clone_with_seed(seed);
+                let mut next = from;
+                while !over.load(Ordering::Relaxed) {
+                    fill(&mut client, "t", next, &clusters.take(5))?;
+                    client.batch_execute(&format!(
+                        "UPDATE t SET v = (SELECT v FROM queries WHERE queries.id = 1 + t.id % 200) WHERE id = {next};
+                         UPDATE t SET f = f + 1 WHERE id = {next} + 1;
+                         DELETE FROM t WHERE id = {next} + 2"
+                    ))?;
+                    next += 5;
+                }
+                Ok(next - from)
+            };
+            let writers = [
+                scope.spawn(move || write(first, 63)),
+                scope.spawn(move || write(first + 1_000_000, 64)),
+            ];
+            // Outside a transaction block, one by one.
+            let built = client.each(statement);
+            over.store(true, Ordering::Relaxed);
+            for writer in writers {
+                println!("{} rows written", writer.join().expect("no writer panics")?);
+            }
+            built.with_context(|| statement)
+        })?;
+        ensure_good(&mut client).with_context(|| statement)?;
+        client.batch_execute("VACUUM t")?;
+        ensure_good(&mut client).with_context(|| statement)?;
+    }
+    Ok(())
+}
+
+/// Rows move, and the index with them.
+#[test]
+fn the_table_is_rewritten() -> Result<()> {
+    let (_cluster, mut client, _) = prepared("rewritten", 1500)?;
+    client.batch_execute(
+        "CREATE INDEX i ON t USING clip_hnsw (v, f); ALTER TABLE t ADD PRIMARY KEY (id)",
+    )?;
+    for statement in [
+        "VACUUM FULL t",
+        "CLUSTER t USING t_pkey",
+        "ALTER TABLE t ADD COLUMN g float8 DEFAULT random()",
+        "ALTER TABLE t ALTER COLUMN f TYPE bigint",
+        "ALTER TABLE t ALTER COLUMN f TYPE text USING 'camera ' || f",
+        "REINDEX TABLE t",
+        "ALTER INDEX i SET (m = 8); REINDEX INDEX i",
+        "ALTER TABLE t SET TABLESPACE pg_default",
+        "ALTER TABLE t RENAME COLUMN v TO w; ALTER TABLE t RENAME COLUMN w TO v",
+        "BEGIN; TRUNCATE t; ROLLBACK",
+    ] {
+        client.batch_execute("DELETE FROM t WHERE id % 40 = 7")?;
+        client.each(statement)?;
+        client.each("DELETE FROM t WHERE id % 40 = 9; VACUUM t")?;
+        ensure_good(&mut client).with_context(|| statement)?;
+    }
+    // No order of rows comes from this index.
+    let error = client.batch_execute("CLUSTER t USING i").expect_err("it has no order of its own");
+    assert_eq!(error.code().map(|code| code.code()), Some("0A000"), "{error}");
+    // As for dropping what it needs.
+    assert_eq!(sqlstate(client.batch_execute("ALTER TABLE t ALTER COLUMN v TYPE text")), "0A000");
+    client.batch_execute("ALTER TABLE t DROP COLUMN f")?;
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM pg_class WHERE relname = 'i'")?, 0);
+    Ok(())
+}
+
+/// A materialized view has indexes as a table has, and REFRESH builds or changes them.
+#[test]
+fn a_materialized_view_is_refreshed() -> Result<()> {
+    let (_cluster, mut client, mut clusters) = prepared("refreshed", 800)?;
+    client.batch_execute(
+        "ALTER TABLE t RENAME TO source;
+         CREATE MATERIALIZED VIEW t AS SELECT * FROM source WHERE f < 50;
+         CREATE UNIQUE INDEX ON t (id);
+         CREATE INDEX i ON t USING clip_hnsw (v, f)",
+    )?;
+    ensure_good(&mut client)?;
+    fill(&mut client, "source", 1001, &clusters.take(400))?;
+    client.batch_execute("DELETE FROM source WHERE id % 7 = 0; REFRESH MATERIALIZED VIEW t")?;
+    ensure_good(&mut client)?;
+    fill(&mut client, "source", 2001, &clusters.take(400))?;
+    client.batch_execute("DELETE FROM source WHERE id % 7 = 1")?;
+    client.each("REFRESH MATERIALIZED VIEW CONCURRENTLY t; VACUUM t")?;
+    ensure_good(&mut client)
+}
+
+/// An index on a partitioned table is one on each partition; the planner merges their orders.
+#[test]
+fn partitions_have_an_index_each() -> Result<()> {
+    let (_cluster, mut client) = start_quiet("partitions_index")?;
+    let mut clusters = Clusters::new(65, 24, 40);
+    client.batch_execute(
+        "CREATE TABLE t (id bigint, v embedding(24), f int) PARTITION BY RANGE (f);
+         CREATE TABLE t0 PARTITION OF t FOR VALUES FROM (0) TO (30);
+         CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (30) TO (60);
+         CREATE TABLE queries (id bigint, v embedding(24), f int);
+         CREATE INDEX i ON t USING clip_hnsw (v, id);
+         CREATE TABLE t2 PARTITION OF t FOR VALUES FROM (60) TO (100)",
+    )?;
+    fill(&mut client, "t", 1, &clusters.take(3000))?;
+    fill(&mut client, "queries", 1, &clusters.take(100))?;
+    client.batch_execute("ANALYZE t; ANALYZE queries")?;
+    let recall = recall_at(&mut client, COSINE, 10, "true")?;
+    ensure!(recall >= 0.95, "{recall}");
+    let recall = recall_at(&mut client, COSINE, 10, "t.f < 60 AND t.id < 1500")?;
+    ensure!(recall >= 0.95, "{recall}");
+    client.batch_execute("SET enable_seqscan = off; SET enable_sort = off")?;
+    let plan = explain(
+        &mut client,
+        "SELECT id FROM t ORDER BY v <=> (SELECT v FROM queries LIMIT 1) LIMIT 5",
+    )?;
+    ensure!(plan.contains("Merge Append") && plan.matches("Order By: (v ").count() == 3, "{plan}");
+    assert_eq!(sqlstate(client.query("SELECT * FROM clip_index_check('i')", &[])), "42809");
+    for partition in ["t0_v_id_idx", "t1_v_id_idx", "t2_v_id_idx"] {
+        ensure_sound(&mut client, partition)?;
+    }
+    client.batch_execute("RESET enable_seqscan; RESET enable_sort;
+         ALTER TABLE t DETACH PARTITION t1; ALTER TABLE t ATTACH PARTITION t1 FOR VALUES FROM (30) TO (60)")?;
+    let recall = recall_at(&mut client, COSINE, 10, "true")?;
+    ensure!(recall >= 0.95, "{recall}");
+    Ok(())
+}
+
+/// Options, operator classes, filter columns and predicates survive a dump.
+#[test]
+fn a_dump_carries_indexes() -> Result<()> {
+    let (cluster, mut client, _) = prepared("dump_index", 300)?;
+    client.each(
+        "CREATE INDEX a ON t USING clip_hnsw (v embedding_l2_ops, f) WITH (m = 12, ef_construction = 40);
+         CREATE INDEX b ON t USING clip_hnsw (subvector(v, 1, 8) embedding_ip_ops, (f % 10)) WHERE f > 3;
+         CREATE INDEX i ON t USING clip_hnsw (v, f, id);
+         CREATE DATABASE restored TEMPLATE template0",
+    )?;
+    let mut dump = cluster.client_program("pg_dump", "postgres").stdout(Stdio::piped()).spawn()?;
+    let psql = cluster
+        .client_program("psql", "restored")
+        .args(["-X", "-q", "-v", "ON_ERROR_STOP=1"])
+        .stdin(dump.stdout.take().context("no output to read")?)
+        .stdout(Stdio::null())
+        .output()?;
+    ensure!(psql.status.success(), "psql: {}", String::from_utf8_lossy(&psql.stderr));
+    ensure!(dump.wait()?.success(), "pg_dump failed");
+    let mut restored = cluster.connect_as(SUPERUSER, "restored")?;
+    let all =
+        "SELECT string_agg(pg_get_indexdef(indexrelid), E'\\n' ORDER BY indexrelid::regclass::text)
+        FROM pg_index WHERE indrelid = 't'::regclass";
+    let (before, after): (String, String) = (value(&mut client, all)?, value(&mut restored, all)?);
+    assert_eq!(before, after);
+    restored.batch_execute("ANALYZE")?;
+    ensure_good(&mut restored)?;
+    for index in ["a", "b"] {
+        ensure_sound(&mut restored, index)?;
+    }
+    restored.batch_execute("DROP INDEX i")?;
+    let recall = recall_at(&mut restored, EUCLIDEAN, 10, "true")?;
+    ensure!(recall >= 0.95, "{recall}");
+    Ok(())
+}
+
+/// Progress is told in phases with counts, and scans are counted: once each, also when started
+/// again.
+#[test]
+fn progress_and_statistics_are_told() -> Result<()> {
+    let (cluster, mut client, _) = prepared("progress", 8000)?;
+    let mut session = cluster.connect()?;
+    let building = std::thread::spawn(move || {
+        session.batch_execute(
+            "CREATE INDEX i ON t USING clip_hnsw (v, f) WITH (m = 32, ef_construction = 300)",
+        )
+    });
+    let mut seen: Vec<(String, i64, i64)> = Vec::new();
+    while !building.is_finished() {
+        let now = "SELECT phase, tuples_done, tuples_total FROM pg_stat_progress_create_index";
+        if let Some(row) = client.query_opt(now, &[])? {
+            seen.push((row.get(0), row.get(1), row.get(2)));
+        }
+    }
+    building.join().expect("the thread does not panic")?;
+    let linking: Vec<&(String, i64, i64)> =
+        seen.iter().filter(|(phase, ..)| phase.ends_with("building graph in memory")).collect();
+    ensure!(linking.len() > 3, "{seen:?}");
+    ensure!(linking.iter().all(|(_, done, total)| done <= total), "{linking:?}");
+    ensure!(linking.iter().any(|(_, done, total)| *total == 8000 && *done > 0), "{linking:?}");
+    ensure!(seen.iter().all(|(phase, ..)| !phase.contains("unknown")), "{seen:?}");
+
+    let scans = "SELECT pg_stat_force_next_flush(), idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'i'";
+    let count = |client: &mut Client| -> Result<i64> {
+        client.query(scans, &[])?;
+        Ok(client.query_one(scans, &[])?.get(1))
+    };
+    client.batch_execute("SET enable_seqscan = off; SET enable_sort = off")?;
+    let before = count(&mut client)?;
+    client.query("SELECT id FROM t ORDER BY v <=> (SELECT v FROM queries LIMIT 1) LIMIT 3", &[])?;
+    assert_eq!(count(&mut client)?, before + 1);
+    client.query(
+        "SELECT n.id FROM (SELECT v FROM queries LIMIT 7) q
+           CROSS JOIN LATERAL (SELECT id FROM t ORDER BY t.v <=> q.v LIMIT 3) n",
+        &[],
+    )?;
+    assert_eq!(count(&mut client)?, before + 8);
+    let read = "SELECT idx_tup_read >= 24 FROM pg_stat_user_indexes WHERE indexrelname = 'i'";
+    assert!(value::<bool>(&mut client, read)?);
+    Ok(())
+}
