@@ -232,7 +232,6 @@ fn vacuums_and_inserts_that_are_cancelled_lose_nothing() -> Result<()> {
 /// The same where nearly all elements are dead, since no vacuum came to its end: rows that are
 /// inserted among them once found no living neighbour, and nothing led to them.
 #[test]
-#[ignore = "an insert links to the living among its ef_construction nearest alone, of which there may be none"]
 fn rows_among_the_dead_are_found() -> Result<()> {
     cancelled("among_the_dead", |first| format!("id < {first} - 100"))
 }

@@ -81,8 +81,8 @@ unsafe fn reading(root: *mut pg_sys::PlannerInfo, argument: *mut pg_sys::Node, d
         }
         let column = &*argument.cast::<pg_sys::Var>();
         let (tables, count) = ((*root).simple_rte_array, (*root).simple_rel_array_size);
-        let at = i32::try_from(column.varno).unwrap_or(-1);
-        if tables.is_null() || at <= 0 || at >= count || column.varlevelsup > 0 {
+        let at = i64::from(column.varno);
+        if tables.is_null() || at <= 0 || at >= i64::from(count) || column.varlevelsup > 0 {
             return 0.0;
         }
         let table = *tables.add(at as usize);

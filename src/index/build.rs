@@ -201,7 +201,7 @@ unsafe extern "C-unwind" fn add(
     tid: pg_sys::ItemPointer,
     values: *mut pg_sys::Datum,
     nulls: *mut bool,
-    _alive: bool,
+    alive: bool,
     state: *mut std::ffi::c_void,
 ) {
     // SAFETY: the arguments are the table scan's, the state the build's own.
@@ -211,6 +211,10 @@ unsafe extern "C-unwind" fn add(
         let values = std::slice::from_raw_parts(values, columns);
         let nulls = std::slice::from_raw_parts(nulls, columns);
         if let Some(vector) = Embedding::from_datum(values[0], nulls[0]) {
+            // A row that is deleted already, but may be seen by an old snapshot, decides nothing.
+            if !alive && !build.fits(vector.as_slice().len()) {
+                return;
+            }
             build.add(vector.as_slice(), tid_of(tid), &values[1..], &nulls[1..]);
         }
     }
@@ -252,6 +256,11 @@ pub unsafe fn encode_values(
 }
 
 impl<'a> Build<'a> {
+    /// Are these the index's dimensions, as far as they are known?
+    fn fits(&self, dims: usize) -> bool {
+        self.meta.dims.or(self.space.get().map(|space| space.layout().dims)) == Some(dims)
+    }
+
     fn space(&self, dims: usize) -> &'a Rc<Space> {
         self.space.get_or_init(|| {
             let meta = Meta { dims: Some(dims), ..self.meta.clone() };

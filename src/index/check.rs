@@ -21,6 +21,27 @@ use crate::encode::failure::Failure;
 fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
     // SAFETY: catalog lookups; opening raises an error where there is no such relation.
     unsafe {
+        // Before a lock is asked for that writers would have to wait for.
+        let kind = pg_sys::get_rel_relkind(index);
+        if kind == 0 {
+            return Err(Failure::new(
+                Code::ERRCODE_UNDEFINED_OBJECT,
+                format!("index with OID {} does not exist", index.to_u32()),
+            )
+            .hint("Name an index made with USING clip_hnsw."));
+        }
+        let user = pg_sys::GetUserId();
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let owned = pg_sys::pg_class_ownercheck(index, user);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let owned = pg_sys::object_ownercheck(pg_sys::RelationRelationId, index, user);
+        if !owned {
+            return Err(Failure::new(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("must be owner of index {}", rel_name(index)),
+            )
+            .hint("Ask the owner of the table."));
+        }
         let relation = PgRelation::with_lock(index, lock as i32);
         let name = relation_name(relation.as_ptr());
         let row = &*(*relation.as_ptr()).rd_rel;
@@ -35,18 +56,6 @@ fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
                 "Name an index made with USING clip_hnsw; of a partitioned one, a partition's.",
             ));
         }
-        let user = pg_sys::GetUserId();
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let owned = pg_sys::pg_class_ownercheck(index, user);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let owned = pg_sys::object_ownercheck(pg_sys::RelationRelationId, index, user);
-        if !owned {
-            return Err(Failure::new(
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("must be owner of index {name}"),
-            )
-            .hint("Ask the owner of the table."));
-        }
         let temporary = row.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char;
         if temporary && !(*relation.as_ptr()).rd_islocaltemp {
             return Err(Failure::new(
@@ -56,6 +65,18 @@ fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
             .hint("Only that session can look into it."));
         }
         Ok(relation)
+    }
+}
+
+/// The name of a relation that may not be open.
+fn rel_name(relation: pg_sys::Oid) -> String {
+    // SAFETY: a catalog lookup; the name is a copy, or null where the relation is gone.
+    unsafe {
+        let name = pg_sys::get_rel_name(relation);
+        match name.is_null() {
+            true => relation.to_u32().to_string(),
+            false => std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned(),
+        }
     }
 }
 

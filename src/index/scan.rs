@@ -127,7 +127,8 @@ fn options(batch: Option<usize>) -> ScanOptions {
     ScanOptions {
         slack: settings::SEARCH_SLACK.get() as f32,
         ef: settings::EF_SEARCH.get().max(1) as usize,
-        batch: batch.unwrap_or(default.batch).max(1),
+        // The stop rule knows too little from fewer than a handful of rows.
+        batch: batch.unwrap_or(default.batch).max(5),
         order,
         max_records: settings::MAX_SCAN_TUPLES.get().max(1) as u64,
         max_memory: settings::SCAN_MEMORY.get().max(64) as usize * 1024,
@@ -256,6 +257,10 @@ fn warn(index: pg_sys::Relation, cut: Cut, rows: u64) {
         Cut::Late => (
             "and left rows out that it found too late to return them in order".to_owned(),
             "Raise pgclip.search_slack, or set pgclip.iterative_scan to relaxed and sort.",
+        ),
+        Cut::Changed => (
+            "after a vacuum had removed elements on its way".to_owned(),
+            "Run the query again; a cursor that stays open over a vacuum may lose its way.",
         ),
         Cut::Off => (
             "because pgclip.iterative_scan is off".to_owned(),

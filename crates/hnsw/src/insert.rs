@@ -91,18 +91,16 @@ pub fn insert<S: StoreMut>(
             discard(store, space, id)?;
             continue;
         };
-        return insert_at(
-            store,
-            space,
-            row,
-            &query,
-            level,
-            options.ef_construction,
-            (entry, stand),
-        );
+        let at = (entry, stand);
+        let ef = options.ef_construction;
+        if let Some(inserted) = insert_at(store, space, row, &query, level, ef, at)? {
+            return Ok(inserted);
+        }
     }
 }
 
+/// Inserts a row into a graph that has an entry point. None where all elements were dead, and
+/// another insert was first to begin anew.
 fn insert_at<S: StoreMut>(
     store: &S,
     space: &Space,
@@ -111,7 +109,7 @@ fn insert_at<S: StoreMut>(
     level: u8,
     ef: usize,
     (entry, stand): (Entry, Stand),
-) -> Result<Inserted, Error<S::Error>> {
+) -> Result<Option<Inserted>, Error<S::Error>> {
     let layout = space.layout();
     let mut walk = Walk::new();
     let top = level.min(entry.level);
@@ -129,11 +127,15 @@ fn insert_at<S: StoreMut>(
     let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
         if add_row(store, space, equal.id, row.tid, row.values)? {
-            return Ok(Inserted::Joined(equal.id));
+            return Ok(Some(Inserted::Joined(equal.id)));
         }
     }
     let alive: Vec<(&Found, f32)> =
         found.iter().filter(|found| !found.dead).map(|found| (found, found.inner)).collect();
+    if alive.is_empty() {
+        // Nothing may be linked to the dead, which a vacuum may be about to take out.
+        return begin_anew(store, space, row, query, level, entry);
+    }
     let mut chosen = Vec::new();
     let between =
         |a: &Found, b: &Found| space.distance(&a.vector, a.norm2, &b.vector, b.norm2).inner;
@@ -150,10 +152,31 @@ fn insert_at<S: StoreMut>(
         }
     }
     raise_entry(store, Entry { id, level })?;
-    Ok(Inserted::New(id))
+    Ok(Some(Inserted::New(id)))
 }
 
-/// Expands the `ef` elements nearest to a vector, and returns them, nearest first.
+/// Writes the first living element of a graph of dead ones, and makes it the entry point. None where
+/// that has moved meanwhile.
+fn begin_anew<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    row: NewRow<'_>,
+    query: &Query,
+    level: u8,
+    dead: Entry,
+) -> Result<Option<Inserted>, Error<S::Error>> {
+    let id = write(store, space, row, query, &[], None)?;
+    write_upper(store, space, id, query, level, &[])?;
+    if store.set_entry(Some(dead), Some(Entry { id, level })).map_err(Error::Store)? {
+        return Ok(Some(Inserted::New(id)));
+    }
+    discard(store, space, id)?;
+    Ok(None)
+}
+
+/// Expands the `ef` living elements nearest to a vector, and returns them and the dead between them,
+/// nearest first. Among many dead it looks at several times as many, and goes on until it has found
+/// one that lives, or has seen all.
 fn gather<S: StoreMut>(
     store: &S,
     space: &Space,
@@ -162,12 +185,15 @@ fn gather<S: StoreMut>(
     ef: usize,
     walk: &mut Walk,
 ) -> Result<Vec<Found>, Error<S::Error>> {
+    const AMONG_DEAD: usize = 4;
     let mut found: Vec<Found> = Vec::with_capacity(ef);
+    let mut living = 0;
     walk.start(from.id, from.distance, usize::MAX);
-    while found.len() < ef {
+    while living < ef && (living == 0 || found.len() < AMONG_DEAD * ef) {
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, query, next.id, |element, distance| {
             let mut aside = Vec::new();
+            living += usize::from(!element.is_dead());
             found.push(Found {
                 id: next.id,
                 inner: distance.inner,

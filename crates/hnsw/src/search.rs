@@ -92,6 +92,8 @@ pub enum Cut {
     Memory,
     /// Rows found late were left out.
     Late,
+    /// Elements that the way led over were freed while the scan was paused.
+    Changed,
     /// [`Order::Off`], and `ef` rows were returned.
     Off,
 }
@@ -137,6 +139,8 @@ pub struct Scan {
     ready: usize,
     last: f64,
     rows_full: bool,
+    /// Was an element gone when it was to be expanded?
+    gone: bool,
     stats: ScanStats,
 }
 
@@ -186,6 +190,7 @@ impl Scan {
             ready: 0,
             last: f64::NEG_INFINITY,
             rows_full: false,
+            gone: false,
             stats: ScanStats::default(),
         }
     }
@@ -203,6 +208,7 @@ impl Scan {
         self.ready = 0;
         self.last = f64::NEG_INFINITY;
         self.rows_full = false;
+        self.gone = false;
         self.stats = ScanStats::default();
     }
 
@@ -226,6 +232,8 @@ impl Scan {
             Some(Cut::Off)
         } else if self.stats.late > 0 {
             Some(Cut::Late)
+        } else if self.gone {
+            Some(Cut::Changed)
         } else {
             None
         }
@@ -310,7 +318,7 @@ impl Scan {
                 self.phase = Phase::Finished;
                 break;
             }
-            if self.found.len() - before >= self.options.ef.max(self.batch) {
+            if self.found.len() - before >= self.options.ef + self.batch {
                 break;
             }
             let bound = self.bound(space.metric());
@@ -346,6 +354,7 @@ impl Scan {
         if let Some(next) = self.walk.pool.peek() {
             store.prefetch(next);
         }
+        self.gone |= !here;
         let (true, Some((distance, overflow))) = (here, exact) else { return Ok(()) };
         if let Some(tid) = first {
             self.take(distance, tid);
