@@ -382,6 +382,7 @@ fn new_meta(columns: &Columns, options: Options, text: Option<&[f32]>) -> Meta {
         m: options.m,
         entry: None,
         pending: false,
+        freed: 0,
         seed: SEED,
         text: text.map_or(0, text_digest),
         counted: 0,

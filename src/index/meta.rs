@@ -17,7 +17,8 @@
 //! 12  u8    where edges lie: 1 inline, 2 in a tuple of their own, 3 ids alone
 //! 13  u8    level of the entry point
 //! 14  6 B   the entry point, or none
-//! 20  u32   1 where dead elements wait for a vacuum to take them out
+//! 20  u32   lowest bit: dead elements wait for a vacuum to take them out; the others count how often
+//!           elements were freed
 //! 24  u64   seed of the rotation and of levels
 //! 32  u64   digest of the texts' direction; 0 where there is none
 //! 40  u64   vectors in the mean
@@ -63,6 +64,8 @@ pub struct Meta {
     pub entry: Option<Entry>,
     /// Do dead elements wait for a vacuum?
     pub pending: bool,
+    /// How often elements were freed.
+    pub freed: u32,
     pub seed: u64,
     pub text: u64,
     /// Vectors in the mean.
@@ -119,7 +122,7 @@ impl Meta {
         put(10, &(self.m as u16).to_le_bytes());
         put(12, &[placement, self.entry.map_or(0, |entry| entry.level)]);
         put(ENTRY, &Id::encode(self.entry.map(|entry| entry.id)));
-        put(20, &u32::from(self.pending).to_le_bytes());
+        put(20, &(self.freed << 1 | u32::from(self.pending)).to_le_bytes());
         put(24, &self.seed.to_le_bytes());
         put(32, &self.text.to_le_bytes());
         put(40, &self.counted.to_le_bytes());
@@ -153,7 +156,8 @@ impl Meta {
             dims: (dims > 0).then_some(dims),
             m: u16_at(10).into(),
             entry: entry.map(|id| Entry { id, level: bytes[13] }),
-            pending: u32_at(20) != 0,
+            pending: u32_at(20) & 1 != 0,
+            freed: u32_at(20) >> 1,
             seed: u64_at(24),
             text: u64_at(32),
             counted: u64_at(40),

@@ -422,6 +422,10 @@ impl Store for IndexStore {
         Ok(self.meta().entry)
     }
 
+    fn freed(&self) -> Result<u64, Infallible> {
+        Ok(self.meta().freed.into())
+    }
+
     fn interrupt(&self) -> Result<(), Infallible> {
         pgrx::check_for_interrupts!();
         Ok(())

@@ -161,6 +161,11 @@ pub unsafe extern "C-unwind" fn clean_up(
         Interlock::wait(index);
         while let Some(dead) = collect_dead(&store, &space) {
             sweep(&store, &space, &dead);
+            // Before the first of them goes: scans that meet what comes in their places look again.
+            store.change_meta(|meta| {
+                meta.freed = meta.freed.wrapping_add(1) & (u32::MAX >> 1);
+                Some(())
+            });
             for id in &dead {
                 or_raise(index, free(&store, &space, *id));
                 delay_point();

@@ -7,7 +7,7 @@
 //! that a filter refuses are walked through, but count for nothing.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, HashSet};
 
 use crate::descent::{Descent, enter};
 use crate::error::Error;
@@ -139,8 +139,14 @@ pub struct Scan {
     ready: usize,
     last: f64,
     rows_full: bool,
-    /// Was an element gone when it was to be expanded?
-    gone: bool,
+    /// What the store said of freed elements when the walk began, and how often it was begun again.
+    freed: u64,
+    restarts: usize,
+    /// Did elements go while the scan looked, too often to look again?
+    lost: bool,
+    /// Rows handed out, and, after a walk was begun again, all that were taken before it.
+    returned: Vec<Tid>,
+    known: HashSet<Tid>,
     stats: ScanStats,
 }
 
@@ -190,7 +196,11 @@ impl Scan {
             ready: 0,
             last: f64::NEG_INFINITY,
             rows_full: false,
-            gone: false,
+            freed: 0,
+            restarts: 0,
+            lost: false,
+            returned: Vec::new(),
+            known: HashSet::new(),
             stats: ScanStats::default(),
         }
     }
@@ -208,7 +218,10 @@ impl Scan {
         self.ready = 0;
         self.last = f64::NEG_INFINITY;
         self.rows_full = false;
-        self.gone = false;
+        self.restarts = 0;
+        self.lost = false;
+        self.returned.clear();
+        self.known.clear();
         self.stats = ScanStats::default();
     }
 
@@ -232,7 +245,7 @@ impl Scan {
             Some(Cut::Off)
         } else if self.stats.late > 0 {
             Some(Cut::Late)
-        } else if self.gone {
+        } else if self.lost {
             Some(Cut::Changed)
         } else {
             None
@@ -262,6 +275,7 @@ impl Scan {
             while self.ready > 0 {
                 self.ready -= 1;
                 let Some(Reverse(row)) = self.held.pop() else { break };
+                self.returned.push(row.tid);
                 if row.distance < self.last && self.options.order != Order::Relaxed {
                     self.stats.late += 1;
                     continue;
@@ -289,6 +303,7 @@ impl Scan {
         query: &Query,
     ) -> Result<bool, Error<S::Error>> {
         let limit = (self.options.max_memory / CANDIDATE_BYTES).max(1000);
+        self.freed = store.freed().map_err(Error::Store)?;
         let Some(entry) = enter(store, space, query)? else {
             self.walk.pool.reset(limit);
             self.walk.visited.clear();
@@ -300,6 +315,32 @@ impl Scan {
         self.walk.start(here.id, here.distance, limit);
         self.phase = Phase::Walking;
         Ok(true)
+    }
+
+    /// Begins the walk again where elements were freed since it began: those that it still had to
+    /// expand may be gone, or others in their places, and the ways that led over them with them. False
+    /// where it knows all that there is. Rows that were taken are not taken again.
+    fn look_again<S: Store>(
+        &mut self,
+        store: &S,
+        space: &Space,
+        query: &Query,
+    ) -> Result<bool, Error<S::Error>> {
+        const TIMES: usize = 8;
+        if store.freed().map_err(Error::Store)? == self.freed {
+            return Ok(false);
+        }
+        if self.restarts == TIMES {
+            self.lost = true;
+            return Ok(false);
+        }
+        self.restarts += 1;
+        self.known.extend(self.returned.iter().copied());
+        self.known.extend(self.held.iter().map(|Reverse(row)| row.tid));
+        let expanded = self.walk.expanded;
+        let begun = self.enter(store, space, query)?;
+        self.walk.expanded += expanded;
+        Ok(begun)
     }
 
     /// Walks until the next batch of rows is complete.
@@ -325,6 +366,9 @@ impl Scan {
             self.walk.pool.lower(bound);
             let Some(candidate) = self.walk.pool.pop(bound) else {
                 if bound == f32::INFINITY {
+                    if self.look_again(store, space, query)? {
+                        continue;
+                    }
                     self.phase = Phase::Finished;
                 }
                 break;
@@ -354,7 +398,6 @@ impl Scan {
         if let Some(next) = self.walk.pool.peek() {
             store.prefetch(next);
         }
-        self.gone |= !here;
         let (true, Some((distance, overflow))) = (here, exact) else { return Ok(()) };
         if let Some(tid) = first {
             self.take(distance, tid);
@@ -388,6 +431,9 @@ impl Scan {
 
     /// Takes a row that was found.
     fn take(&mut self, distance: Distance, tid: Tid) {
+        if self.known.contains(&tid) {
+            return;
+        }
         if self.found.len() * ROW_BYTES >= self.options.max_memory {
             self.rows_full = true;
             return;

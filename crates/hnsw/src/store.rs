@@ -29,6 +29,12 @@ pub trait Store {
     /// The entry point; none while the graph is empty.
     fn entry(&self) -> Result<Option<Entry>, Self::Error>;
 
+    /// A number that is another one each time before elements are freed. A scan that runs out of
+    /// candidates and finds it changed has lost its way, and looks again.
+    fn freed(&self) -> Result<u64, Self::Error> {
+        Ok(0)
+    }
+
     /// Says that a record will probably be read next.
     fn prefetch(&self, _id: Id) {}
 
