@@ -6,6 +6,7 @@
 //! more rows than that are needed there.
 
 use std::cell::RefCell;
+use std::sync::OnceLock;
 
 use pgrx::pg_sys;
 
@@ -14,7 +15,8 @@ thread_local! {
     static RUNNING: RefCell<Vec<*mut pg_sys::QueryDesc>> = const { RefCell::new(Vec::new()) };
 }
 
-static mut EARLIER_HOOK: pg_sys::ExecutorRun_hook_type = None;
+/// What stood in the hook before.
+static EARLIER_HOOK: OnceLock<pg_sys::ExecutorRun_hook_type> = OnceLock::new();
 
 /// The most rows of a first batch, whatever the LIMIT.
 const MOST: i64 = 1000;
@@ -23,7 +25,7 @@ const MOST: i64 = 1000;
 pub fn init() {
     // SAFETY: called once a process, before any query runs.
     unsafe {
-        EARLIER_HOOK = pg_sys::ExecutorRun_hook;
+        EARLIER_HOOK.get_or_init(|| pg_sys::ExecutorRun_hook);
         pg_sys::ExecutorRun_hook = Some(run);
     }
 }
@@ -68,7 +70,7 @@ unsafe extern "C-unwind" fn run(
 ) {
     // SAFETY: the arguments are passed on as they came.
     unsafe {
-        let earlier = EARLIER_HOOK;
+        let earlier = EARLIER_HOOK.get().copied().flatten();
         keep(query, || match earlier {
             Some(earlier) => earlier(query, direction, count),
             None => raw::standard_ExecutorRun(query, direction, count),
@@ -86,7 +88,7 @@ unsafe extern "C-unwind" fn run(
 ) {
     // SAFETY: the arguments are passed on as they came.
     unsafe {
-        let earlier = EARLIER_HOOK;
+        let earlier = EARLIER_HOOK.get().copied().flatten();
         keep(query, || match earlier {
             Some(earlier) => earlier(query, direction, count, once),
             None => raw::standard_ExecutorRun(query, direction, count, once),
