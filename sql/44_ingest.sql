@@ -27,10 +27,12 @@ CREATE FUNCTION clip_attach(
     relation regclass,
     image text DEFAULT 'image',
     embedding text DEFAULT 'embedding',
-    model text DEFAULT NULL
+    model text DEFAULT NULL,
+    mode text DEFAULT 'sync',
+    on_error text DEFAULT NULL
 ) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_attach_wrapper' LANGUAGE c VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION clip_attach(regclass, text, text, text) IS
+COMMENT ON FUNCTION clip_attach(regclass, text, text, text, text, text) IS
     'from now on the embedding column of a table follows its image column; for the table''s owner';
 
 CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding') RETURNS void
@@ -38,7 +40,8 @@ CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding
 COMMENT ON FUNCTION clip_detach(regclass, text) IS
     'the embedding column of a table no longer follows its image column; for the table''s owner';
 
--- A trigger's arguments are bytes, each ended by a zero byte; a model's name and a digest are ASCII.
+-- A trigger's arguments are bytes, each ended by a zero byte; they are all ASCII: a model's name, a
+-- digest, options.
 CREATE VIEW clip_binding AS
     SELECT t.tgrelid::regclass AS relation,
            i.attname AS image,
@@ -46,6 +49,10 @@ CREATE VIEW clip_binding AS
            e.attnum AS embedding_number,
            pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS model,
            pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS digest,
+           CASE WHEN pg_catalog.encode(t.tgargs, 'escape') LIKE '%\\000mode=async\\000%'
+                THEN 'async' ELSE 'sync' END AS mode,
+           CASE WHEN pg_catalog.encode(t.tgargs, 'escape') LIKE '%\\000on_error=null\\000%'
+                THEN 'null' ELSE 'stop' END AS on_error,
            t.tgenabled <> 'D' AS enabled
     FROM pg_catalog.pg_trigger AS t
     JOIN pg_catalog.pg_attribute AS i ON i.attrelid = t.tgrelid AND i.attnum = t.tgattr[0]
@@ -55,9 +62,9 @@ COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_colu
 REVOKE ALL ON clip_binding FROM PUBLIC;
 
 CREATE VIEW clip_columns AS
-    SELECT relation, image, embedding, model, 'sync'::text AS mode, enabled
+    SELECT relation, image, embedding, model, mode, on_error, enabled
     FROM clip_binding
     WHERE pg_catalog.has_column_privilege(relation, embedding_number, 'SELECT');
 COMMENT ON VIEW clip_columns IS
-    'attached columns of tables that the caller may read: image, embedding and model';
+    'attached columns of tables that the caller may read: image, embedding, model and manner';
 GRANT SELECT ON clip_columns TO PUBLIC;

@@ -1,6 +1,8 @@
 //! Where the extension is installed and whose rights a piece of work has. A file of its own, since
 //! everything that touches the extension's tables or a user's rows for somebody else needs it.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
 /// The extension's schema and owner, found through one of its own functions: right wherever it was
@@ -58,7 +60,7 @@ pub fn namespace_name(schema: pg_sys::Oid) -> String {
         if name.is_null() {
             pgrx::error!("cache lookup failed for schema {schema}");
         }
-        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+        CStr::from_ptr(name).to_string_lossy().into_owned()
     }
 }
 
@@ -67,7 +69,7 @@ pub fn type_name(type_oid: pg_sys::Oid) -> String {
     // SAFETY: the function takes any OID; its result is a copy.
     unsafe {
         let name = pg_sys::format_type_be(type_oid);
-        std::ffi::CStr::from_ptr(name).to_string_lossy().into_owned()
+        CStr::from_ptr(name).to_string_lossy().into_owned()
     }
 }
 
@@ -86,9 +88,9 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Works as `role` on the extension's own objects: what runs can neither take on a third role
-    /// nor leave anything behind in the session (a security-restricted operation), and finds no
-    /// function or operator of the caller's.
+    /// Works as `role` in a security-restricted operation: what runs can neither take on a third role
+    /// nor leave anything behind in the session, and finds no function or operator of the caller's.
+    /// For the extension's own objects, and for rows that are written apart from their statement.
     pub fn assume(role: pg_sys::Oid) -> Self {
         Self::change(role, pg_sys::SECURITY_RESTRICTED_OPERATION).see_system_alone()
     }
@@ -105,13 +107,27 @@ impl Identity {
 
     /// Narrows the search path to the system's schema.
     fn see_system_alone(mut self) -> Self {
-        // SAFETY: constant strings; the nest level is closed in `drop`, and by the end of the
-        // transaction where an error passes by.
+        // SAFETY: the nest level is closed in `drop`, and by the end of the transaction where an
+        // error passes by.
+        self.settings = Some(unsafe { pg_sys::NewGUCNestLevel() });
+        self.set(c"search_path", c"pg_catalog, pg_temp");
+        self
+    }
+
+    /// A row-level security policy that would hide rows is an error from here on.
+    pub fn see_all_rows(self) -> Self {
+        self.set(c"row_security", c"off");
+        self
+    }
+
+    /// Changes a setting until the identity is given back.
+    fn set(&self, name: &CStr, value: &CStr) {
+        debug_assert!(self.settings.is_some());
+        // SAFETY: two strings; `drop` closes the nest level.
         unsafe {
-            self.settings = Some(pg_sys::NewGUCNestLevel());
             pg_sys::set_config_option(
-                c"search_path".as_ptr(),
-                c"pg_catalog, pg_temp".as_ptr(),
+                name.as_ptr(),
+                value.as_ptr(),
                 pg_sys::GucContext::PGC_USERSET,
                 pg_sys::GucSource::PGC_S_SESSION,
                 pg_sys::GucAction::GUC_ACTION_SAVE,
@@ -120,7 +136,6 @@ impl Identity {
                 false,
             );
         }
-        self
     }
 
     /// Works as the user whose statement it is.

@@ -7,7 +7,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
 
-use super::binding::{self, Binding};
+use super::binding::{self, Binding, Mode, OnError};
+use super::errors;
+use super::key::{self, Key};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models;
@@ -19,6 +21,8 @@ fn clip_attach(
     image: Option<&str>,
     embedding: Option<&str>,
     model: Option<&str>,
+    mode: Option<&str>,
+    on_error: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
     let (Some(table), Some(image), Some(embedding)) = (table, image, embedding) else {
@@ -29,6 +33,7 @@ fn clip_attach(
         .hint("Leave out what has a default: clip_attach('photos').")
         .into());
     };
+    let (mode, on_error) = manner(mode, on_error)?;
     let extension = Extension::of_call(fcinfo);
     let relation = open_owned(table)?;
     let name = qualified(&relation);
@@ -65,16 +70,33 @@ fn clip_attach(
         .into());
     }
     refuse_attached(&extension, &relation, embedding)?;
+    let mut watched = vec![quoted(image), quoted(embedding)];
+    let mut options = String::new();
+    if on_error == OnError::Null {
+        let key = Key::of(table)?.ok_or_else(|| key::missing(&name))?;
+        options.push_str(", 'on_error=null'");
+        if mode == Mode::Async {
+            options.push_str(", 'mode=async'");
+            // A row whose key changes while it waits is queued anew.
+            for column in key.columns().map(quoted) {
+                if !watched.contains(&column) {
+                    watched.push(column);
+                }
+            }
+        }
+    }
+    errors::forget(&extension, table, embedding)?;
     let [outdate, ingest] = ["pgclip_before_", "pgclip_"].map(|p| trigger_name(p, embedding));
-    let (image, embedding) = (quoted(image), quoted(embedding));
+    let image = quoted(image);
     let schema = extension.schema_name();
     run(&format!(
         "CREATE TRIGGER {outdate} BEFORE UPDATE OF {image} ON {name} \
          FOR EACH ROW EXECUTE FUNCTION {schema}.clip_outdate()"
     ))?;
     run(&format!(
-        "CREATE TRIGGER {ingest} AFTER INSERT OR UPDATE OF {image}, {embedding} ON {name} \
-         FOR EACH ROW EXECUTE FUNCTION {schema}.clip_ingest({}, {})",
+        "CREATE TRIGGER {ingest} AFTER INSERT OR UPDATE OF {} ON {name} \
+         FOR EACH ROW EXECUTE FUNCTION {schema}.clip_ingest({}, {}{options})",
+        watched.join(", "),
         pgrx::spi::quote_literal(&model.name),
         pgrx::spi::quote_literal(model.digest()),
     ))?;
@@ -129,7 +151,38 @@ fn clip_detach(
     for trigger in outdate.iter().chain([&binding.trigger_name]) {
         run(&format!("DROP TRIGGER {} ON {name}", quoted(trigger)))?;
     }
+    errors::forget(&extension, table, embedding)?;
     Ok(())
+}
+
+/// The two options of `clip_attach` by their names. No statement waits for rows that are encoded
+/// after it, so none can be stopped.
+fn manner(mode: Option<&str>, on_error: Option<&str>) -> Result<(Mode, OnError), Failure> {
+    let wrong = |name: &str, value: &str, hint: &str| {
+        Err(Failure::new(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("invalid value for {name}: \"{value}\""),
+        )
+        .hint(hint))
+    };
+    let mode = match mode {
+        None | Some("sync") => Mode::Sync,
+        Some("async") => Mode::Async,
+        Some(other) => return wrong("mode", other, "It is 'sync' or 'async'."),
+    };
+    let on_error = match (on_error, mode) {
+        (None | Some("stop"), Mode::Sync) => OnError::Stop,
+        (Some("null"), _) | (None, Mode::Async) => OnError::Null,
+        (Some("stop"), Mode::Async) => {
+            return wrong(
+                "on_error",
+                "stop",
+                "With mode 'async' it is 'null': no statement waits that could be stopped.",
+            );
+        }
+        (Some(other), _) => return wrong("on_error", other, "It is 'stop' or 'null'."),
+    };
+    Ok((mode, on_error))
 }
 
 /// A column by its name.

@@ -1,6 +1,7 @@
 //! Which model an embedding column belongs to. The binding of an attached column *is* its trigger
 //! `clip_ingest`: the trigger's columns are the image and the embedding (`UPDATE OF image,
-//! embedding`), its arguments the model's name and digest. So it follows renames, is cloned to
+//! embedding`, and with mode async the primary key), its arguments the model's name and digest, then
+//! options (`mode=async`, `on_error=null`). So it follows renames, is cloned to
 //! partitions, goes with the table, and is part of every dump, with nothing to keep in step.
 
 use std::ffi::CStr;
@@ -24,6 +25,28 @@ pub struct Binding {
     pub model: String,
     /// SHA-256 of the model's description, in hexadecimal.
     pub digest: String,
+    pub mode: Mode,
+    pub on_error: OnError,
+}
+
+/// When rows are encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// By the statement that writes them.
+    #[default]
+    Sync,
+    /// After their transaction, by the worker.
+    Async,
+}
+
+/// What an image that cannot be encoded does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It fails the statement.
+    #[default]
+    Stop,
+    /// Its embedding stays NULL, and `clip_errors` says why.
+    Null,
 }
 
 impl Binding {
@@ -36,15 +59,26 @@ impl Binding {
         unsafe {
             let trigger = &*trigger;
             let name = CStr::from_ptr(trigger.tgname).to_string_lossy().into_owned();
-            if trigger.tgnattr != 2 || trigger.tgnargs != 2 {
-                return Err(Failure::new(
+            let foreign = || {
+                Failure::new(
                     Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
                     format!("trigger \"{name}\" was not made by clip_attach"),
                 )
-                .hint("Drop the trigger and call clip_attach."));
+                .hint("Drop the trigger and call clip_attach.")
+            };
+            if trigger.tgnattr < 2 || trigger.tgnargs < 2 {
+                return Err(foreign());
             }
             let argument =
                 |at: usize| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned();
+            let (mut mode, mut on_error) = (Mode::default(), OnError::default());
+            for at in 2..trigger.tgnargs as usize {
+                match argument(at).as_str() {
+                    "mode=async" => mode = Mode::Async,
+                    "on_error=null" => on_error = OnError::Null,
+                    _ => return Err(foreign()),
+                }
+            }
             Ok(Self {
                 trigger: trigger.tgoid,
                 trigger_name: name,
@@ -53,6 +87,8 @@ impl Binding {
                 embedding: *trigger.tgattr.add(1),
                 model: argument(0),
                 digest: argument(1),
+                mode,
+                on_error,
             })
         }
     }

@@ -5,7 +5,11 @@
 //! several under way at once, and [`write`]s the embeddings by ctid before the statement ends.
 
 pub mod attach;
+mod backfill;
 pub mod binding;
+mod errors;
+mod fill;
+mod key;
 mod queue;
 mod trigger;
 mod write;

@@ -131,7 +131,7 @@ pub fn target(
         announce_end(extension)?;
     }
     // SAFETY: as above.
-    let target = Rc::new(unsafe { Target::new(extension, relation, binding)? });
+    let target = Rc::new(unsafe { Target::new(extension, relation, binding, false)? });
     with_level(address, |level| level.targets.push(Rc::clone(&target)));
     Ok(target)
 }
@@ -139,7 +139,7 @@ pub fn target(
 /// Takes in a row with its image; may wait for an earlier batch and write it.
 pub fn push(address: usize, row: Row, image: &[u8]) -> Result<(), Failure> {
     if let Err(failure) = Batch::check(image) {
-        return Err(row.explain(failure));
+        return row.fail(failure);
     }
     let full = with_level(address, |level| {
         let lane = level.lane(row.target.model());

@@ -7,7 +7,9 @@ use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
-use super::binding::Binding;
+use super::binding::{Binding, OnError};
+use super::errors::Errors;
+use super::key::{self, Key};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
@@ -17,13 +19,19 @@ use crate::extension::{Extension, Identity, namespace_name, quoted};
 /// The attached column of one relation, ready for writing.
 #[derive(Debug)]
 pub struct Target {
-    relation: pg_sys::Oid,
-    binding: Binding,
+    pub relation: pg_sys::Oid,
+    pub binding: Binding,
     model: Model,
-    owner: pg_sys::Oid,
+    pub owner: pg_sys::Oid,
     /// Qualified and quoted.
-    table: String,
+    pub table: String,
     image_name: String,
+    pub embedding_name: String,
+    extension: Extension,
+    /// The primary key, where rows are known by it.
+    pub key: Option<Key>,
+    /// Whether an earlier failure is noted that an embedding must clear.
+    pub has_errors: bool,
     plan: Plan,
 }
 
@@ -49,12 +57,15 @@ pub struct Row {
 }
 
 impl Target {
+    /// With `keyed`, rows are known by their primary key whatever becomes of them.
+    ///
     /// # Safety
     /// `relation` must be open.
     pub unsafe fn new(
         extension: &Extension,
         relation: pg_sys::Relation,
         binding: Binding,
+        keyed: bool,
     ) -> Result<Self, Failure> {
         // SAFETY: the caller's promise; the relation is put back on drop without being closed.
         let (open, kind, owner) = unsafe {
@@ -91,7 +102,15 @@ impl Target {
             "UPDATE ONLY {table} SET {} = $1 WHERE ctid OPERATOR(pg_catalog.=) $2\0",
             quoted(embedding.name())
         );
-        let image_name = image.name().to_owned();
+        let (image_name, embedding_name) = (image.name().to_owned(), embedding.name().to_owned());
+        let relation = open.oid();
+        let errors = Errors { extension, relation, embedding: &embedding_name };
+        let has_errors = errors.any()?;
+        let key = match keyed || binding.on_error == OnError::Null {
+            true => Some(Key::of(relation)?.ok_or_else(|| key::missing(&table))?),
+            false if has_errors => Key::of(relation)?,
+            false => None,
+        };
         let _identity = Identity::assume_for_code(owner);
         let mut types = [embedding_type, pg_sys::TIDOID];
         // SAFETY: a C string and two types; the plan is kept before SPI is left.
@@ -100,8 +119,20 @@ impl Target {
             (!plan.is_null() && pg_sys::SPI_keepplan(plan) == 0).then_some(Plan(plan))
         })
         .ok_or_else(|| internal("cannot prepare the update of an attached column"))?;
-        let relation = open.oid();
-        Ok(Self { relation, binding, model, owner, table, image_name, plan })
+        let extension = *extension;
+        Ok(Self {
+            relation,
+            binding,
+            model,
+            owner,
+            table,
+            image_name,
+            embedding_name,
+            extension,
+            key,
+            has_errors,
+            plan,
+        })
     }
 
     pub fn is_of(&self, relation: pg_sys::Oid, binding: &Binding) -> bool {
@@ -118,8 +149,38 @@ impl Target {
         Spi::connect(|_| self.update(tid, None)).map(|_| ())
     }
 
+    pub fn errors(&self) -> Errors<'_> {
+        Errors {
+            extension: &self.extension,
+            relation: self.relation,
+            embedding: &self.embedding_name,
+        }
+    }
+
+    /// The key of a row as JSON, if the row has an embedding or not, as is asked for.
+    pub fn key_at(
+        &self,
+        tid: pg_sys::ItemPointerData,
+        embedded: bool,
+    ) -> Result<Option<String>, Failure> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let query = format!(
+            "SELECT {} FROM ONLY {} AS t WHERE t.ctid OPERATOR(pg_catalog.=) $1 \
+             AND t.{} IS {} NULL",
+            key.of_row(),
+            self.table,
+            quoted(&self.embedding_name),
+            if embedded { "NOT" } else { "" }
+        );
+        let _identity = Identity::assume(self.owner).see_all_rows();
+        match Spi::get_one_with_args::<String>(&query, &[tid.into()]) {
+            Err(pgrx::spi::Error::InvalidPosition) => Ok(None),
+            found => found.map_err(|error| internal(&format!("cannot read a row's key: {error}"))),
+        }
+    }
+
     /// Runs the update inside of SPI; false: it found no row.
-    fn update(
+    pub fn update(
         &self,
         mut tid: pg_sys::ItemPointerData,
         embedding: Option<Embedding>,
@@ -140,23 +201,59 @@ impl Target {
     }
 }
 
-/// Writes the embeddings of a batch; an item that is an error fails the statement.
+/// Writes the embeddings of a batch. An item that is an error is noted, or fails the statement, as
+/// the column was attached.
 pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
     let mut embeddings = Vec::with_capacity(items.len());
     for (row, item) in rows.iter().zip(items) {
-        embeddings.push(item.map_err(|failure| row.explain(failure))?);
+        embeddings.push(match item {
+            Ok(elements) => Some(elements),
+            Err(failure) => {
+                row.fail(failure)?;
+                None
+            }
+        });
     }
     let mut embeddings = embeddings.iter();
     for same in rows.chunk_by(|a, b| Rc::ptr_eq(&a.target, &b.target)) {
-        let _identity = Identity::assume_for_code(same[0].target.owner);
-        Spi::connect(|_| {
-            same.iter().zip(&mut embeddings).try_for_each(|(row, elements)| row.write(elements))
-        })?;
+        let target = &same[0].target;
+        let mut cleared = Vec::new();
+        {
+            let _identity = Identity::assume_for_code(target.owner);
+            Spi::connect(|_| {
+                same.iter().zip(&mut embeddings).try_for_each(|(row, elements)| match elements {
+                    Some(elements) => row.write(elements),
+                    None => Ok(()),
+                })
+            })?;
+            if target.has_errors {
+                cleared.extend(same.iter().filter_map(|row| row.latest()));
+            }
+        }
+        if !cleared.is_empty() {
+            let keys = cleared.into_iter().map(|tid| target.key_at(tid, true));
+            let keys: Vec<String> = keys.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+            target.errors().clear(&keys)?;
+        }
     }
     Ok(())
 }
 
 impl Row {
+    /// Notes that the image cannot be encoded; an error where that stops the statement.
+    pub fn fail(&self, failure: Failure) -> Result<(), Failure> {
+        let target = &self.target;
+        if target.binding.on_error == OnError::Stop {
+            return Err(self.explain(failure));
+        }
+        // A row that is gone, or has another image by now, is none of this failure's business.
+        let Some(tid) = self.latest() else { return Ok(()) };
+        match target.key_at(tid, false)? {
+            Some(key) => target.errors().record(&key, &failure, &target.model.name),
+            None => Ok(()),
+        }
+    }
+
     fn write(&self, elements: &[half::f16]) -> Result<(), Failure> {
         if self.target.update(self.tid, Some(to_embedding(elements)?))? {
             return Ok(());
@@ -166,12 +263,17 @@ impl Row {
         if self.target.update(latest, Some(to_embedding(elements)?))? {
             return Ok(());
         }
-        Err(Failure::new(
+        Err(self.refused())
+    }
+
+    /// An update that found the row and did not change it.
+    pub fn refused(&self) -> Failure {
+        Failure::new(
             Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
             format!("cannot write the embedding of a row of table {}", self.target.table),
         )
         .detail("A trigger or a row-level security policy kept the owner's update from the row.")
-        .hint("Let the owner of the table update the attached column."))
+        .hint("Let the owner of the table update the attached column.")
     }
 
     /// The latest version of the row, if it still has the image that was encoded.
@@ -190,14 +292,8 @@ impl Row {
                 let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
                 let next = (*(*tuple).t_data).t_ctid;
                 if same_place(next, tid) {
-                    let mut null = false;
-                    let columns = (*relation).rd_att;
-                    let image =
-                        pg_sys::heap_getattr(tuple, binding.image.into(), columns, &mut null);
-                    let image = image.cast_mut_ptr::<pg_sys::varlena>();
-                    let same = !null
-                        && std::slice::from_raw_parts(image.cast::<u8>(), pgrx::varsize_any(image))
-                            == &*self.raw;
+                    let image = stored(tuple, binding.image, (*relation).rd_att);
+                    let same = image == Some(&*self.raw);
                     let own = &raw mut pg_sys::SnapshotSelfData;
                     if same && pg_sys::table_tuple_fetch_row_version(relation, &mut tid, own, slot)
                     {
@@ -266,6 +362,25 @@ impl Row {
         .ok()
         .flatten()?;
         Some(format!("({})=({row})", columns.join(", ")))
+    }
+}
+
+/// A column's bytes as the row has them, compressed or out of line.
+///
+/// # Safety
+/// The tuple must outlive the result, be of the description, and the column of variable length.
+pub unsafe fn stored<'a>(
+    tuple: pg_sys::HeapTuple,
+    column: i16,
+    columns: pg_sys::TupleDesc,
+) -> Option<&'a [u8]> {
+    // SAFETY: the caller's promise; such a value has its length in front.
+    unsafe {
+        let mut null = false;
+        let value = pg_sys::heap_getattr(tuple, column.into(), columns, &mut null);
+        let value = value.cast_mut_ptr::<pg_sys::varlena>();
+        let bytes = || std::slice::from_raw_parts(value.cast(), pgrx::varsize_any(value));
+        (!null).then(bytes)
     }
 }
 

@@ -1,0 +1,25 @@
+-- What could not be encoded. The table is the extension owner's, so that whoever writes images has
+-- failures noted without a right on it; the view shows the caller's tables.
+
+-- `key` is the row's primary key: a ctid is no key. It may be longer than an index takes.
+CREATE TABLE clip_error (
+    relation regclass NOT NULL,
+    embedding name NOT NULL,
+    key jsonb NOT NULL,
+    reason text NOT NULL,
+    sqlstate text NOT NULL,
+    model text NOT NULL,
+    failed_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+COMMENT ON TABLE clip_error IS 'rows whose image could not be encoded; clip_errors shows the caller''s';
+REVOKE ALL ON clip_error FROM PUBLIC;
+CREATE UNIQUE INDEX clip_error_key ON clip_error (relation, embedding, pg_catalog.md5(key::text));
+
+CREATE VIEW clip_errors AS
+    SELECT relation, embedding, key, reason, sqlstate, model, failed_at
+    FROM clip_error
+    WHERE pg_catalog.has_table_privilege(relation, 'SELECT')
+      AND NOT pg_catalog.row_security_active(relation);
+COMMENT ON VIEW clip_errors IS
+    'rows without an embedding because their image could not be encoded, of tables that the caller may read';
+GRANT SELECT ON clip_errors TO PUBLIC;
