@@ -54,3 +54,26 @@ fn a_restored_database_is_the_same() -> Result<()> {
     assert!(value::<bool>(&mut restored, near)?);
     Ok(())
 }
+
+#[test]
+fn rows_that_wait_are_dumped_with_their_queue() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("dump_queue"))?;
+    client.batch_execute(pgclip_tests::PHOTOS)?;
+    copy(&mut client, "photos", &pictures(5)).context("COPY")?;
+    // Queued by hand, so that no worker is there before the dump.
+    client.batch_execute(
+        "SELECT clip_attach('photos', mode => 'async');
+         INSERT INTO clip_queue (relation, embedding, key)
+         SELECT 'photos', 'embedding', jsonb_build_object('id', id) FROM photos",
+    )?;
+    restore(&cluster)?;
+    let mut restored = cluster.connect_as(pgclip_cluster::SUPERUSER, "restored")?;
+    assert_eq!(value::<i64>(&mut restored, "SELECT count(*) FROM clip_queue")?, 5);
+    restored.execute("INSERT INTO photos (id, image) VALUES (6, $1)", &[&pictures(6)[5]])?;
+    cluster.wait_for("an empty queue", || {
+        Ok(value::<i64>(&mut restored, "SELECT count(*) FROM clip_queue")? == 0)
+    })?;
+    let near = "SELECT count(*) FROM photos WHERE embedding <=> encode_image(image) < 1e-3";
+    assert_eq!(value::<i64>(&mut restored, near)?, 6);
+    Ok(())
+}

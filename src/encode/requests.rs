@@ -12,6 +12,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use super::client::{self, Ticket};
 use super::failure::Failure;
 use super::models::Model;
+pub use super::socket::pause;
 use crate::embedding::Embedding;
 
 /// Images in one request.

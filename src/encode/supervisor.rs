@@ -76,6 +76,7 @@ pub extern "C-unwind" fn pgclip_supervisor_main(_argument: pg_sys::Datum) {
     BackgroundWorker::connect_worker_to_spi(None, None);
     match take_lock() {
         Ok(Some(lock)) => {
+            crate::ingest::background::revive();
             Supervisor::default().run();
             drop(lock);
         }

@@ -6,10 +6,12 @@
 
 pub mod attach;
 mod backfill;
+pub mod background;
 pub mod binding;
 mod errors;
 mod fill;
 mod key;
+mod later;
 mod queue;
 mod trigger;
 mod write;

@@ -30,6 +30,9 @@ use crate::encode::models::Model;
 use crate::encode::requests::{Batch, IN_FLIGHT, Sent};
 use crate::extension::{Extension, Identity};
 
+/// Rows for the worker that are queued by one statement.
+const MAX_LATER: usize = 1000;
+
 thread_local! {
     static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
     static WATCHING: Cell<bool> = const { Cell::new(false) };
@@ -47,6 +50,8 @@ struct Level {
     announced: bool,
     targets: Vec<Rc<Target>>,
     lanes: Vec<Lane>,
+    /// Rows that the worker is to encode.
+    later: Vec<Row>,
 }
 
 impl Level {
@@ -105,6 +110,7 @@ fn with_level<R>(address: usize, work: impl FnOnce(&mut Level) -> R) -> R {
                 announced: false,
                 targets: Vec::new(),
                 lanes: Vec::new(),
+                later: Vec::new(),
             });
             levels.len() - 1
         });
@@ -134,6 +140,15 @@ pub fn target(
     let target = Rc::new(unsafe { Target::new(extension, relation, binding, false)? });
     with_level(address, |level| level.targets.push(Rc::clone(&target)));
     Ok(target)
+}
+
+/// Takes in a row that the worker is to encode.
+pub fn push_later(address: usize, row: Row) -> Result<(), Failure> {
+    let full = with_level(address, |level| {
+        level.later.push(row);
+        (level.later.len() >= MAX_LATER).then(|| mem::take(&mut level.later))
+    });
+    full.map_or(Ok(()), |rows| super::later::queue(&rows))
 }
 
 /// Takes in a row with its image; may wait for an earlier batch and write it.
@@ -174,6 +189,7 @@ pub fn flush() -> Result<(), Failure> {
     });
     for level in ending {
         let _user = Identity::of_statement(level.user);
+        super::later::queue(&level.later)?;
         for mut lane in level.lanes {
             lane.send()?;
             while let Some((sent, rows)) = lane.under_way.pop_front() {
@@ -238,12 +254,19 @@ unsafe extern "C-unwind" fn at_transaction_end(
     event: pg_sys::XactEvent::Type,
     _argument: *mut c_void,
 ) {
-    use pg_sys::XactEvent::{XACT_EVENT_ABORT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE};
+    use pg_sys::XactEvent::{
+        XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE,
+    };
     let left_over = match event {
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            LEVELS.with_borrow(|levels| levels.iter().any(|level| !level.lanes.is_empty()))
+            super::later::at_commit();
+            LEVELS.with_borrow(|levels| {
+                levels.iter().any(|level| !level.lanes.is_empty() || !level.later.is_empty())
+            })
         }
+        XACT_EVENT_COMMIT => return super::later::committed(true),
         XACT_EVENT_ABORT => {
+            super::later::committed(false);
             drop(LEVELS.take());
             false
         }

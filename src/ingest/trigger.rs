@@ -7,7 +7,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgTupleDesc, pg_guard, pg_sys};
 
-use super::binding::{self, Binding};
+use super::binding::{self, Binding, Mode};
 use super::queue;
 use super::write::Row;
 use crate::encode::failure::Failure;
@@ -119,6 +119,9 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
             None => target.clear(tid),
             Some(image) => {
                 let raw = Raw(Some(image)).bytes().unwrap_or_default();
+                if target.binding.mode == Mode::Async {
+                    return queue::push_later(level, Row { target, tid, raw: raw.into() });
+                }
                 let plain = pg_sys::pg_detoast_datum_packed(image);
                 let bytes = std::slice::from_raw_parts(
                     pgrx::vardata_any(plain).cast(),

@@ -27,7 +27,7 @@ pub struct Target {
     pub table: String,
     image_name: String,
     pub embedding_name: String,
-    extension: Extension,
+    pub extension: Extension,
     /// The primary key, where rows are known by it.
     pub key: Option<Key>,
     /// Whether an earlier failure is noted that an embedding must clear.
@@ -277,7 +277,7 @@ impl Row {
     }
 
     /// The latest version of the row, if it still has the image that was encoded.
-    fn latest(&self) -> Option<pg_sys::ItemPointerData> {
+    pub fn latest(&self) -> Option<pg_sys::ItemPointerData> {
         let binding = &self.target.binding;
         // SAFETY: the relation is locked by the statement; the slot is its own, and dropped before
         // the relation is closed. Rows of this transaction cannot be pruned away.

@@ -1,0 +1,267 @@
+//! Rows that are encoded after their transaction: every committed one gets the embedding of its
+//! image, whoever dies meanwhile, and nobody waits for the worker.
+
+use anyhow::{Context, Result, ensure};
+use pgclip_cluster::{Cluster, Shutdown};
+use pgclip_tests::{PHOTOS, both, copy, pictures, sqlstate, start, value};
+use postgres::Client;
+
+const MISSING: &str = "SELECT count(*) FROM photos WHERE image IS NOT NULL AND embedding IS NULL";
+const WRONG: &str =
+    "SELECT count(*) FROM photos WHERE NOT embedding <=> encode_image(image) < 1e-3";
+const QUEUED: &str = "SELECT count(*) FROM clip_queue";
+const WORKERS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgclip ingest worker'";
+
+fn attach(client: &mut Client) -> Result<()> {
+    client.batch_execute(PHOTOS)?;
+    Ok(client.batch_execute("SELECT clip_attach('photos', mode => 'async')")?)
+}
+
+fn until_empty(cluster: &Cluster, client: &mut Client) -> Result<()> {
+    cluster.wait_for("an empty queue", || Ok(value::<i64>(client, QUEUED)? == 0))
+}
+
+/// Waits for the queue's end; then every row must have its own embedding.
+fn becomes_right(cluster: &Cluster, client: &mut Client) -> Result<()> {
+    until_empty(cluster, client)?;
+    assert_eq!(value::<i64>(client, MISSING)?, 0);
+    assert_eq!(value::<i64>(client, WRONG)?, 0);
+    Ok(())
+}
+
+#[test]
+fn rows_are_encoded_after_the_commit() -> Result<()> {
+    both("after", |cluster, client| {
+        attach(client)?;
+        let mode: String = value(client, "SELECT mode FROM clip_columns")?;
+        assert_eq!(mode, "async");
+        assert_eq!(copy(client, "photos", pictures(40).iter().cycle().take(400))?, 400);
+        becomes_right(cluster, client)?;
+        // The worker ends, and comes again.
+        cluster.wait_for("the worker's end", || Ok(value::<i64>(client, WORKERS)? == 0))?;
+        let picture = &pictures(41)[40];
+        client.execute("UPDATE photos SET image = $1 WHERE id <= 5", &[picture])?;
+        becomes_right(cluster, client)?;
+        let found = "SELECT count(*) FROM text_search(NULL::photos, 'a red bus', k => 400)";
+        assert_eq!(value::<i64>(client, found)?, 400);
+        Ok(())
+    })
+}
+
+#[test]
+fn what_is_rolled_back_is_not_queued_and_what_changes_is_followed() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("changes"))?;
+    client.batch_execute(
+        "CREATE TABLE photos (id bigint, part int, image bytea, embedding embedding,
+             PRIMARY KEY (part, id)) PARTITION BY LIST (part);
+         CREATE TABLE photos_1 PARTITION OF photos FOR VALUES IN (1);
+         CREATE TABLE photos_2 PARTITION OF photos FOR VALUES IN (2);
+         SELECT clip_attach('photos', mode => 'async')",
+    )?;
+    let files = pictures(3);
+    let insert = "INSERT INTO photos (id, part, image) VALUES ($1, 1, $2)";
+    let mut change = client.transaction()?;
+    for id in 1..=20_i64 {
+        change.execute(insert, &[&id, &files[0]])?;
+    }
+    change.batch_execute("SAVEPOINT gone")?;
+    change.execute(insert, &[&100_i64, &files[0]])?;
+    change.batch_execute("ROLLBACK TO gone")?;
+    assert_eq!(value::<i64>(&mut change, QUEUED)?, 20);
+    // Deleted, moved to another key, to another partition, given another image, none at all.
+    change.batch_execute("DELETE FROM photos WHERE id = 1")?;
+    change.batch_execute("UPDATE photos SET id = 1002 WHERE id = 2")?;
+    change.batch_execute("UPDATE photos SET part = 2 WHERE id = 3")?;
+    change.execute("UPDATE photos SET image = $1 WHERE id = 4", &[&files[1]])?;
+    change.batch_execute("UPDATE photos SET image = NULL WHERE id = 5")?;
+    change.commit()?;
+    let mut undone = client.transaction()?;
+    undone.execute(insert, &[&200_i64, &files[0]])?;
+    undone.rollback()?;
+    becomes_right(&cluster, &mut client)?;
+    assert_eq!(value::<i64>(&mut client, "SELECT count(embedding) FROM photos")?, 18);
+    Ok(())
+}
+
+#[test]
+fn deaths_of_encoder_and_server_lose_nothing() -> Result<()> {
+    for preload in [false, true] {
+        let (cluster, mut client) = start(&Cluster::builder("deaths").preload(preload))?;
+        attach(&mut client)?;
+        let files = pictures(40);
+        copy(&mut client, "photos", files.iter().cycle().take(1500))?;
+        cluster.wait_for("a first batch", || {
+            Ok(value::<i64>(&mut client, "SELECT count(embedding) FROM photos")? > 0)
+        })?;
+        cluster.encoders().iter().for_each(|encoder| encoder.signal(libc::SIGKILL));
+        let left: i64 = value(&mut client, QUEUED)?;
+        ensure!(left > 0, "nothing was left to be lost");
+        cluster.kill()?;
+        cluster.start()?;
+        let mut client = cluster.connect()?;
+        assert!(value::<i64>(&mut client, QUEUED)? > 0);
+        if !preload {
+            // Nothing of ours runs until something of ours is used.
+            client.batch_execute("SELECT encode_text('begin')")?;
+        }
+        until_empty(&cluster, &mut client).context("after the server's death")?;
+        // Stopped in order, and at once, over a queue.
+        for how in [Shutdown::Fast, Shutdown::Immediate] {
+            client.execute("UPDATE photos SET image = $1 WHERE id <= 300", &[&files[3]])?;
+            cluster.stop(how)?;
+            cluster.start()?;
+            client = cluster.connect()?;
+            client.batch_execute("SELECT encode_text('begin')")?;
+        }
+        becomes_right(&cluster, &mut client)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_worker_that_dies_takes_no_row_along() -> Result<()> {
+    both("worker", |cluster, client| {
+        attach(client)?;
+        let files = pictures(40);
+        copy(client, "photos", files.iter().cycle().take(1000))?;
+        cluster.wait_for("a worker", || Ok(value::<i64>(client, WORKERS)? == 1))?;
+        client.batch_execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+              WHERE backend_type = 'pgclip ingest worker'",
+        )?;
+        cluster.wait_for("its end", || Ok(value::<i64>(client, WORKERS)? == 0))?;
+        ensure!(value::<i64>(client, QUEUED)? > 0, "nothing was left");
+        client.execute("INSERT INTO photos (id, image) VALUES (5000, $1)", &[&files[0]])?;
+        becomes_right(cluster, client)
+    })
+}
+
+#[test]
+fn poison_ends_in_the_errors_and_holds_nobody_up() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("poison"))?;
+    attach(&mut client)?;
+    // The table itself refuses two embeddings.
+    client.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE 'not this one' USING ERRCODE = '23514'; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON photos FOR EACH ROW
+             WHEN (OLD.id IN (7, 30)) EXECUTE FUNCTION refuse()",
+    )?;
+    let mut files = pictures(60);
+    files[19] = b"no image".to_vec();
+    copy(&mut client, "photos", &files)?;
+    until_empty(&cluster, &mut client)?;
+    let rows =
+        client.query("SELECT (key->>'id')::bigint, sqlstate FROM clip_errors ORDER BY 1", &[])?;
+    let errors: Vec<(i64, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let [check, image] = ["23514", "22P03"].map(String::from);
+    assert_eq!(errors, [(7, check.clone()), (20, image), (30, check)]);
+    assert_eq!(value::<i64>(&mut client, "SELECT count(embedding) FROM photos")?, 57);
+    // Mended, they are forgotten.
+    client.batch_execute("DROP TRIGGER refuse ON photos")?;
+    client.execute("UPDATE photos SET image = $1 WHERE id = 20", &[&files[0]])?;
+    client.batch_execute("UPDATE photos SET image = image WHERE id IN (7, 30)")?;
+    becomes_right(&cluster, &mut client)?;
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM clip_errors")?, 0);
+    Ok(())
+}
+
+#[test]
+fn a_row_that_somebody_holds_is_encoded_later() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("held"))?;
+    attach(&mut client)?;
+    let files = pictures(30);
+    let mut holder = cluster.connect()?;
+    // The worker is held off until the row is locked.
+    client.batch_execute("BEGIN; LOCK TABLE clip_queue IN SHARE ROW EXCLUSIVE MODE")?;
+    copy(&mut client, "photos", &files)?;
+    client.batch_execute("COMMIT")?;
+    let mut held = holder.transaction()?;
+    held.execute("UPDATE photos SET camera = 'held' WHERE id = 30", &[])?;
+    cluster.wait_for("all others", || Ok(value::<i64>(&mut client, MISSING)? <= 1))?;
+    held.commit()?;
+    becomes_right(&cluster, &mut client)
+}
+
+#[test]
+fn a_database_is_dropped_copied_and_renamed_under_its_worker() -> Result<()> {
+    both("dropped", |cluster, client| {
+        let files = pictures(40);
+        for name in ["busy", "idle"] {
+            client.batch_execute(&format!("CREATE DATABASE {name}"))?;
+            let mut other = cluster.connect_as("postgres", name)?;
+            other.batch_execute("CREATE EXTENSION pgclip")?;
+            attach(&mut other)?;
+            copy(&mut other, "photos", files.iter().cycle().take(1000))?;
+            if name == "idle" {
+                until_empty(cluster, &mut other)?;
+            }
+            cluster.wait_for("a worker", || Ok(value::<i64>(client, WORKERS)? > 0))?;
+            drop(other);
+            let renamed = format!("{name}_renamed");
+            client.batch_execute(&format!("ALTER DATABASE {name} RENAME TO {renamed}"))?;
+            client.batch_execute(&format!("CREATE DATABASE {name}_copy TEMPLATE {renamed}"))?;
+            // The rows go on being encoded in the one that stays for now.
+            let mut other = cluster.connect_as("postgres", &renamed)?;
+            becomes_right(cluster, &mut other)?;
+            copy(&mut other, "photos", []).map(|_| ())?;
+            other.batch_execute("UPDATE photos SET image = image || '\\x00' WHERE id <= 200")?;
+            drop(other);
+            client.batch_execute(&format!("DROP DATABASE {renamed}"))?;
+            client.batch_execute(&format!("DROP DATABASE {name}_copy WITH (FORCE)"))?;
+        }
+        cluster.wait_for("the workers' end", || Ok(value::<i64>(client, WORKERS)? == 0))?;
+        // Nothing is left over that would start a worker for them.
+        cluster.restart()?;
+        *client = cluster.connect()?;
+        client.batch_execute("SELECT encode_text('begin')")?;
+        cluster.wait_for("files of dropped databases to go", || {
+            Ok(std::fs::read_dir(cluster.data().join("pgclip"))?
+                .flatten()
+                .all(|entry| !entry.file_name().to_string_lossy().starts_with("queue-")))
+        })
+    })
+}
+
+#[test]
+fn the_worker_has_the_owners_rights_and_no_more() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("rights"))?;
+    client.batch_execute(
+        "CREATE ROLE owner LOGIN; CREATE ROLE writer LOGIN;
+         GRANT CREATE ON SCHEMA public TO owner",
+    )?;
+    let mut owner = cluster.connect_as("owner", "postgres")?;
+    attach(&mut owner)?;
+    // What the owner's code could do as the server's superuser, were it not kept from it.
+    owner.batch_execute(
+        "CREATE TABLE notes (id serial, who text, deferred bool);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             INSERT INTO public.notes (who, deferred) VALUES (current_user, TG_ARGV[0]::bool);
+             BEGIN
+                 EXECUTE 'RESET ROLE';
+                 EXECUTE 'SET SESSION AUTHORIZATION postgres';
+                 EXECUTE 'ALTER ROLE owner SUPERUSER';
+             EXCEPTION WHEN insufficient_privilege THEN NULL;
+             END;
+             INSERT INTO public.notes (who, deferred) VALUES (current_user, TG_ARGV[0]::bool);
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER note AFTER UPDATE ON photos FOR EACH ROW EXECUTE FUNCTION note(false);
+         CREATE CONSTRAINT TRIGGER late AFTER UPDATE ON photos DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION note(true);
+         GRANT INSERT (id, image) ON photos TO writer",
+    )?;
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    let picture = &pictures(1)[0];
+    writer.execute("INSERT INTO photos (id, image) VALUES (1, $1)", &[picture])?;
+    assert_eq!(sqlstate(writer.query(QUEUED, &[])), "42501");
+    becomes_right(&cluster, &mut client)?;
+    let notes = "SELECT count(*) FROM notes WHERE who = 'owner'";
+    assert_eq!(value::<i64>(&mut client, notes)?, 4);
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM notes")?, 4);
+    let raised = "SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'";
+    assert!(!value::<bool>(&mut client, raised)?);
+    Ok(())
+}
