@@ -1,41 +1,47 @@
 //! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
 //! recall@10, microseconds, records expanded and records read a query.
 //!
-//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [BURST]]]]]]]`
+//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [frames]]]]]]]`
 //!
 //! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
-//! own and are half noise. With BURST the data are scenes in about so many frames each, nearly alike.
+//! own and are half noise. With `frames` the data are bursts of near-duplicate frames, and a query is
+//! one taken out of its burst.
 
 mod world;
 
 use std::time::Instant;
 
-use half::f16;
 use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::record::Kind;
 use pgclip_hnsw::{
-    BuildOptions, Builder, Control, Layout, Metric, Query, Quiet, Scan, ScanOptions, Space, Tid,
-    Values,
+    BuildOptions, Builder, Control, Layout, Metric, Query, Quiet, Scan, ScanOptions, Space, Store,
+    Tid, Values, check,
 };
-use world::{Dice, K, World, all_threads, seconds, truth};
+use pgclip_vectors::{World, draw, take_out};
+use world::{K, all_threads, seconds, truth};
 
 fn main() {
-    let args: Vec<usize> = std::env::args().skip(1).map(|x| x.parse().expect("a number")).collect();
-    let arg = |at: usize, or: usize| args.get(at).copied().unwrap_or(or);
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let frames = args.last().is_some_and(|last| last == "frames");
+    args.truncate(args.len() - usize::from(frames));
+    let arg = |at: usize, or| args.get(at).map_or(or, |x| x.parse().expect("a number"));
     let (rows, dims, threads, m, ef) =
         (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
-    let (count, burst) = (arg(5, 500), arg(6, 1));
+    let count = arg(5, 500);
     let epoch = Instant::now();
-    let mut dice = Dice(1);
-    let world = World::new(dims, &mut dice);
-    let scenes: Vec<Vec<f16>> = (0..rows / burst).map(|_| world.image(&mut dice)).collect();
-    let image = |dice: &mut Dice| match burst {
-        1 => world.image(dice),
-        _ => world.frame(&scenes[dice.next() as usize % scenes.len()], dice),
+    let world = World::new(dims, rows);
+    let (vectors, own) = match frames {
+        false => {
+            (draw(rows, 2, |dice| world.image(dice)), draw(count, 4, |dice| world.image(dice)))
+        }
+        true => {
+            let (own, vectors) = take_out(world.frames(rows + count), count);
+            (vectors, own)
+        }
     };
-    let vectors: Vec<Vec<f16>> = (0..rows).map(|_| image(&mut dice)).collect();
     let layout = Layout::new(Metric::Cosine, dims, m, 0).expect("fits");
     println!("{:?}, element {} B", layout.placement, layout.element_bytes());
-    let space = Space::new(layout, 42, Some(&world.text));
+    let space = Space::new(layout, 42, Some(world.texts()));
     let started = Instant::now();
     let mut builder = Builder::new(&space);
     builder.reserve(rows).expect("memory");
@@ -59,12 +65,12 @@ fn main() {
         all_threads() - busy,
         store.blocks()
     );
-    for (kind, queries) in [
-        ("image", (0..count).map(|_| image(&mut dice)).collect::<Vec<_>>()),
-        ("text", (0..count).map(|_| world.caption(&mut dice)).collect()),
-    ] {
+    let ids = store.ids().into_iter();
+    let elements = ids.filter(|id| store.read(*id, Kind::of) == Ok(Some(Ok(Kind::Element))));
+    println!("{} faults", check(&store, &space, elements).expect("sound").faults.len());
+    for (kind, queries) in [("image", own), ("text", draw(count, 5, |dice| world.text(dice)))] {
         let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q)).collect();
-        for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3] {
+        for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3, 0.5] {
             let mut scan = Scan::new();
             let (mut hits, mut records, mut late) = (0, 0, 0);
             let (started, reads) = (seconds(epoch), store.reads());

@@ -1,7 +1,7 @@
 //! The life of a graph in memory: what an insert costs, what a vacuum costs that finds a tenth of the
 //! rows gone, and the recall after each beside that of a graph built anew.
 //!
-//! `cargo run --release -p pgclip-hnsw --example life -- [ROWS [DIMS [INSERTS]]]`
+//! `cargo run --release -p pgclip-hnsw --example life -- [ROWS [DIMS [INSERTS [frames]]]]`
 
 mod world;
 
@@ -15,7 +15,8 @@ use pgclip_hnsw::{
     BuildOptions, Builder, Control, Id, InsertOptions, Layout, Metric, Moments, NewRow, Quiet,
     Scan, ScanOptions, Space, Store, Tid, Values, check, insert, vacuum,
 };
-use world::{Dice, K, World, seconds, truth};
+use pgclip_vectors::{World, draw, take_out};
+use world::{K, seconds, truth};
 
 const EF: usize = 64;
 
@@ -69,16 +70,22 @@ fn report(
 }
 
 fn main() {
-    let args: Vec<usize> = std::env::args().skip(1).map(|x| x.parse().expect("a number")).collect();
-    let arg = |at: usize, or: usize| args.get(at).copied().unwrap_or(or);
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let arg = |at: usize, or| args.get(at).map_or(or, |x| x.parse().expect("a number"));
     let (rows, dims, inserts) = (arg(0, 50_000), arg(1, 384), arg(2, 5_000));
     let epoch = Instant::now();
-    let mut dice = Dice(1);
-    let world = World::new(dims, &mut dice);
-    let vectors: Vec<Vec<f16>> = (0..rows + inserts).map(|_| world.image(&mut dice)).collect();
-    let queries: Vec<Vec<f16>> = (0..300).map(|_| world.image(&mut dice)).collect();
+    let world = World::new(dims, rows);
+    let images = |count, stream| draw(count, stream, |dice| world.image(dice));
+    let (vectors, queries) = match args.get(3).map(String::as_str) {
+        None => (images(rows + inserts, 2), images(300, 4)),
+        Some("frames") => {
+            let (queries, vectors) = take_out(world.frames(rows + inserts + 300), 300);
+            (vectors, queries)
+        }
+        Some(other) => panic!("{other}: frames, or nothing"),
+    };
     let layout = Layout::new(Metric::Cosine, dims, 16, 0).expect("fits");
-    let space = Space::new(layout, 42, Some(&world.text));
+    let space = Space::new(layout, 42, Some(world.texts()));
     let answers = |among: &[usize]| -> Vec<(Vec<f16>, Vec<usize>)> {
         let here: Vec<Vec<f16>> = among.iter().map(|i| vectors[*i].clone()).collect();
         let exact = |query: &Vec<f16>| truth(&space, &here, query);

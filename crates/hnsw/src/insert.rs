@@ -16,11 +16,12 @@ use crate::descent::{Descent, enter};
 use crate::edges::End;
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
-use crate::layer::{chain, link_upper, search_layer};
+use crate::layer::{around, chain, link_upper, search_layer};
 use crate::layout::{MAX_LEVEL, Placement};
 use crate::link::{New, link_all};
 use crate::record::{Element, ElementMut, Kind, Values, edges_tuple_mut, new_edges_tuple};
 use crate::rows::add_row;
+use crate::search::ALIKE;
 use crate::select::select;
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
@@ -175,7 +176,8 @@ fn begin_anew<S: StoreMut>(
 }
 
 /// Expands the `ef` living elements nearest to a vector, and returns them and the dead between them,
-/// nearest first. Among many dead it looks at several times as many, and goes on until it has found
+/// nearest first. Caught among near-duplicates, it goes on for as many from other ways in. Among many
+/// dead it looks at several times as many, and goes on until it has found
 /// one that lives, or has seen all.
 fn gather<S: StoreMut>(
     store: &S,
@@ -187,9 +189,18 @@ fn gather<S: StoreMut>(
 ) -> Result<Vec<Found>, Error<S::Error>> {
     const AMONG_DEAD: usize = 4;
     let mut found: Vec<Found> = Vec::with_capacity(ef);
-    let mut living = 0;
+    let (mut living, mut wanted) = (0, ef);
     walk.start(from.id, from.distance, usize::MAX);
-    while living < ef && (living == 0 || found.len() < AMONG_DEAD * ef) {
+    loop {
+        if living >= wanted || living > 0 && found.len() >= AMONG_DEAD * wanted {
+            if wanted > ef || !is_caught(&mut found) {
+                break;
+            }
+            for stand in around(store, space, query, &mut Descent::new())? {
+                walk.add(stand.id, stand.distance);
+            }
+            wanted += ef;
+        }
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, query, next.id, |element, distance| {
             let mut aside = Vec::new();
@@ -208,6 +219,16 @@ fn gather<S: StoreMut>(
     }
     found.sort_by(|a, b| a.inner.total_cmp(&b.inner));
     Ok(found)
+}
+
+/// Are half of those found so much alike in distance that the walk may be caught among the
+/// near-duplicates of another scene?
+fn is_caught(found: &mut [Found]) -> bool {
+    let middle = found.len() / 2;
+    let (near, middle, _) =
+        found.select_nth_unstable_by(middle, |a, b| a.inner.total_cmp(&b.inner));
+    let best = near.iter().map(|found| found.inner).fold(middle.inner, f32::min);
+    middle.inner - best < ALIKE * best.abs()
 }
 
 /// Chooses the neighbours on an upper layer, and makes them ready.

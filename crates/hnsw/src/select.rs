@@ -13,6 +13,11 @@
 use crate::layout::{Layout, MAX_LEVEL};
 use crate::space::Space;
 
+/// A neighbour is a way out where it is so many times as far (in squared distance) as the middle one.
+const FAR: f32 = 2.0;
+/// One in so many places of a list is kept for ways out.
+const WAYS: usize = 8;
+
 /// Chooses at most `most` of `candidates`, which are sorted by their distance to the element, the
 /// second field; `between` measures two candidates. The chosen come first, in order: diverse ones,
 /// then the fill.
@@ -44,7 +49,13 @@ pub fn select<T: Copy>(
 /// the new one has an edge to can still be reached.
 ///
 /// It takes only places of neighbours farther than itself, and none where a nearer neighbour is
-/// nearer to it than the element is; unless it `must` have one. `to_element` has the neighbours'
+/// nearer to it than the element is; unless it `must` have one.
+///
+/// Ways out of a burst of near-duplicates are [`FAR`] beyond the others, and would be the first to go:
+/// of them the nearest [`WAYS`]th keep their places against neighbours, and compete among each other
+/// alone. Data that are no bursts have next to none of them.
+///
+/// `to_element` has the neighbours'
 /// distances to the list's element, slot by slot; `to_new` tells theirs to the new one.
 pub fn replace(
     distance: f32,
@@ -54,15 +65,26 @@ pub fn replace(
     must: bool,
 ) -> Option<usize> {
     let slots = || to_element.iter().copied().enumerate();
+    let limit = far_from(to_element);
+    let is_far = |element: f32| element > limit;
+    let far = to_element.iter().filter(|element| is_far(**element)).count();
+    let ways = to_element.len() / WAYS;
+    let new_is_far = is_far(distance);
     if !must {
-        for (slot, _) in slots().filter(|(_, element)| *element <= distance) {
+        let nearer = |element: f32| element <= distance && is_far(element) == new_is_far;
+        for (slot, _) in slots().filter(|(_, element)| nearer(*element)) {
             if to_new(slot) <= distance {
                 return None;
             }
         }
     }
+    let may_go = |element: f32| match (new_is_far, is_far(element)) {
+        (true, true) | (false, false) => must || element > distance,
+        (true, false) => far < ways,
+        (false, true) => far > ways,
+    };
     let mut best: Option<(u8, f32, usize)> = None;
-    for (slot, element) in slots().filter(|(_, element)| must || *element > distance) {
+    for (slot, element) in slots().filter(|(_, element)| may_go(*element)) {
         let rank = 2 * u8::from(linked(slot));
         if best.is_some_and(|(other, far, _)| (rank + 1, element) < (other, far)) {
             continue;
@@ -73,6 +95,17 @@ pub fn replace(
         }
     }
     best.map(|(_, _, slot)| slot)
+}
+
+/// Beyond which distance a neighbour is a way out. Inner products have no zero to be relative to.
+fn far_from(to_element: &[f32]) -> f32 {
+    let mut distances = to_element.to_vec();
+    let middle = distances.len() / 2;
+    if middle == 0 {
+        return f32::INFINITY;
+    }
+    let (_, median, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
+    if *median > 0.0 { FAR * *median } else { f32::INFINITY }
 }
 
 /// The level of the element with this number: floor(-ln(u) / ln(m)) with u uniform, from a

@@ -51,6 +51,13 @@ impl Walk {
         self.pool.push(distance.inner, id);
     }
 
+    /// Adds another element whose distance is known.
+    pub fn add(&mut self, id: Id, distance: Distance) {
+        if self.visited.insert(id) {
+            self.pool.push(distance.inner, id);
+        }
+    }
+
     /// Expands an element, and shows it to `look` with its exact distance. False where there is no
     /// such element any more.
     pub fn expand<S: Store>(

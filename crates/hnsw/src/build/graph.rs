@@ -26,6 +26,11 @@ const NONE: u32 = u32::MAX;
 /// would not find each other's.
 const ALONE: usize = 256;
 
+/// From so many elements of layer 1 the search on the base layer starts. From one alone it can end
+/// among the near-duplicates of another scene, all of them nearer than anything else it sees: bursts
+/// of frames broke into islands, and searches found 0.58 of what they should, where they find 0.97 so.
+const STARTS: usize = 64;
+
 /// A graph.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -225,10 +230,10 @@ impl Insertion<'_> {
 
     /// From what is in `local.candidates`, the `ef` nearest to an element on a layer, nearest
     /// first, back into it.
-    fn search(&self, element: u32, layer: u8, local: &mut Local) {
+    fn search(&self, element: u32, layer: u8, ef: usize, local: &mut Local) {
         local.measured.clear();
         local.measured.see(element);
-        local.best.start(self.ef);
+        local.best.start(ef);
         local.measured.room(local.candidates.len());
         for (id, distance) in &local.candidates {
             if let Some(slot) = local.measured.see(*id) {
@@ -259,8 +264,11 @@ impl Insertion<'_> {
         let mut uppers = Vec::new();
         local.candidates.clear();
         local.candidates.push((start.near.id, start.near.distance));
+        if level == 0 && top > 0 {
+            self.search(element, 1, STARTS, local);
+        }
         for layer in (0..=level.min(top)).rev() {
-            self.search(element, layer, local);
+            self.search(element, layer, self.ef, local);
             let between = |a, b| self.coarse.distance(a, b);
             let most = if layer == 0 { graph.chosen } else { graph.m };
             select(&local.candidates, most, between, &mut local.chosen);
