@@ -41,7 +41,10 @@ CREATE FUNCTION clip_encoder_status(
     OUT cache_hits bigint,
     OUT images_per_second double precision,
     OUT latency_p50_ms double precision,
-    OUT latency_p99_ms double precision
+    OUT latency_p99_ms double precision,
+    OUT restarts integer,
+    OUT refused text[],
+    OUT confinement text
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'clip_status_wrapper'
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
@@ -49,5 +52,5 @@ COMMENT ON FUNCTION clip_encoder_status() IS 'the encoder process at this moment
 
 CREATE VIEW clip_status AS SELECT * FROM clip_encoder_status();
 COMMENT ON VIEW clip_status IS
-    'the encoder process: device, models, queues, counters since its start, throughput and latency';
+    'the encoder process: device, models, queues, counters since its start, throughput, latency, restarts, models that it refuses, and what it has given up';
 GRANT SELECT ON clip_status TO PUBLIC;

@@ -61,6 +61,8 @@ pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(500);
 pub static MAX_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 pub static MAX_REQUEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(1024);
+pub static ENCODER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300);
+pub static GPU_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_MODELS: GucSetting<i32> = GucSetting::<i32>::new(4);
 pub static MAX_MEGAPIXELS: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static EXIF_ORIENTATION: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -139,6 +141,22 @@ pub fn init() {
         c"",
         &MAX_REQUEST_MEMORY,
         256..=1_048_576,
+        GucFlags::UNIT_MB,
+    );
+    encoder_int(
+        c"pgclip.encoder_timeout",
+        c"Time after which an encoder counts as hung that has not finished a batch, and is killed.",
+        c"Loading a model may take four times as long. 0: never; else at least 3 seconds.",
+        &ENCODER_TIMEOUT,
+        0..=86_400,
+        GucFlags::UNIT_S,
+    );
+    encoder_int(
+        c"pgclip.gpu_memory_limit",
+        c"Memory of the GPU that a tower of a model may take.",
+        c"0: as much as it needs.",
+        &GPU_MEMORY_LIMIT,
+        0..=1_048_576,
         GucFlags::UNIT_MB,
     );
     encoder_int(

@@ -1,5 +1,5 @@
 //! Statements that wait for the encoder end when they are told to. The encoder is stopped by
-//! SIGSTOP, so that they would wait for ever.
+//! SIGSTOP, so that they would wait for ever: nothing counts as hung here.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -31,7 +31,8 @@ impl Drop for Stopped {
 
 /// Starts a cluster whose encoder runs, with the table of photos.
 fn prepared(name: &str) -> Result<(Cluster, Client)> {
-    let (cluster, mut client) = start(&Cluster::builder(name))?;
+    let (cluster, mut client) =
+        start(&Cluster::builder(name).setting("pgclip.encoder_timeout", 0))?;
     make_photos(&mut client)?;
     copy(&mut client, "photos", &pictures(4)).context("the first COPY")?;
     Ok((cluster, client))

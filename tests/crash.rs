@@ -114,7 +114,8 @@ fn no_encoder_outlives_its_server() -> Result<()> {
             *client = cluster.connect()?;
         }
         assert!(value::<bool>(client, ENCODE)?);
-        // `kill` waits until every process of the cluster is gone.
+        // One that hangs ends as well. `kill` waits until every process of the cluster is gone.
+        encoder(cluster)?.signal(libc::SIGSTOP);
         cluster.kill()?;
         cluster.start()?;
         assert!(value::<bool>(&mut cluster.connect()?, ENCODE)?);

@@ -71,8 +71,12 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::BadImage => Code::ERRCODE_INVALID_BINARY_REPRESENTATION,
         ErrorKind::ImageTooLarge | ErrorKind::TextTooLong => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         ErrorKind::Overloaded => Code::ERRCODE_INSUFFICIENT_RESOURCES,
+        ErrorKind::OutOfMemory => Code::ERRCODE_OUT_OF_MEMORY,
         ErrorKind::ModelNotFound => Code::ERRCODE_UNDEFINED_FILE,
-        ErrorKind::ModelDigestMismatch => Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+        ErrorKind::ModelClosed => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+        ErrorKind::ModelDigestMismatch | ErrorKind::ModelRefused => {
+            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+        }
         ErrorKind::ModelInvalid => Code::ERRCODE_INVALID_PARAMETER_VALUE,
         ErrorKind::RuntimeMissing | ErrorKind::DeviceMissing | ErrorKind::VersionMismatch => {
             Code::ERRCODE_SYSTEM_ERROR
@@ -101,6 +105,17 @@ fn own_hint(kind: ErrorKind) -> Option<String> {
         }
         ErrorKind::ModelDigestMismatch => {
             "The files have changed since the model was registered; register them under a new name."
+                .into()
+        }
+        ErrorKind::ModelClosed => {
+            "The encoder reads nothing in the data directory or a tablespace; move the model."
+                .into()
+        }
+        ErrorKind::ModelRefused => {
+            "Mend or drop the model; pg_reload_conf() lets it be tried again.".into()
+        }
+        ErrorKind::OutOfMemory => {
+            "Lower \"pgclip.max_batch\" or \"pgclip.max_models\", or give the device more memory."
                 .into()
         }
         ErrorKind::RuntimeMissing => "Set \"pgclip.onnxruntime_path\".".into(),

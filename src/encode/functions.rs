@@ -206,6 +206,9 @@ fn clip_status() -> Result<
             name!(images_per_second, f64),
             name!(latency_p50_ms, f64),
             name!(latency_p99_ms, f64),
+            name!(restarts, i32),
+            name!(refused, Vec<String>),
+            name!(confinement, String),
         ),
     >,
     ErrorReport,
@@ -233,6 +236,9 @@ fn clip_status() -> Result<
         images_per_second,
         latency_p50_ms,
         latency_p99_ms,
+        restarts,
+        refused,
+        confinement,
         ..
     } = requests::status()?;
     let runtime = if runtime_error.is_empty() { runtime_version } else { runtime_error };
@@ -257,5 +263,8 @@ fn clip_status() -> Result<
         images_per_second,
         latency_p50_ms,
         latency_p99_ms,
+        restarts as i32,
+        refused,
+        confinement,
     )))
 }

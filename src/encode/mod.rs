@@ -1,7 +1,7 @@
 //! Everything between SQL and the encoder process: the worker that keeps it running, the
 //! connection to it, the models it may be asked for, and the functions that encode.
 //!
-//! [`supervisor`] runs the process, [`client`] talks to it, [`requests`] turns images and texts
+//! [`supervisor`] runs the process and [`watch`]es it, [`client`] talks to it, [`requests`] turns images and texts
 //! into requests and embeddings; [`models`] knows the registered models, [`registry`] changes
 //! them. ONNX Runtime is in none of these: it lives in the encoder alone.
 
@@ -15,6 +15,7 @@ mod registry;
 pub mod requests;
 mod socket;
 mod supervisor;
+mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

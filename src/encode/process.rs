@@ -19,9 +19,17 @@ const GRACE: Duration = Duration::from_millis(1000);
 pub fn command_line() -> Vec<OsString> {
     // SAFETY: read by the server's only thread, set at its start.
     let connections = unsafe { pg_sys::MaxBackends }.clamp(64, 65_536);
+    // SAFETY: as above, but for a reload of the configuration.
+    let debug = unsafe { pg_sys::log_min_messages } <= pg_sys::DEBUG1 as i32;
     let mut line: Vec<OsString> = vec![
         place::encoder().into(),
         "serve".into(),
+        "--supervised".into(),
+        "--log-level".into(),
+        if debug { "debug" } else { "info" }.into(),
+        // Every server process works there.
+        "--data-directory".into(),
+        ".".into(),
         "--socket".into(),
         place::SOCKET.into(),
         "--onnxruntime".into(),
@@ -37,6 +45,7 @@ pub fn command_line() -> Vec<OsString> {
         ("--max-memory", settings::MAX_REQUEST_MEMORY.get()),
         ("--max-models", settings::MAX_MODELS.get()),
         ("--max-megapixels", settings::MAX_MEGAPIXELS.get()),
+        ("--gpu-memory", settings::GPU_MEMORY_LIMIT.get()),
         ("--max-connections", connections),
     ] {
         line.push(option.into());
@@ -48,10 +57,11 @@ pub fn command_line() -> Vec<OsString> {
     line
 }
 
-/// Starts the encoder; its messages go to the server's log.
+/// Starts the encoder; what it prints is the supervisor's to read.
 pub fn start(line: &[OsString]) -> io::Result<Child> {
     let mut command = Command::new(&line[0]);
-    command.args(&line[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(&line[1..]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let parent = std::process::id();
     // SAFETY: `leave_postgres` makes system calls alone, which is all that is allowed between
     // fork and exec.
@@ -90,13 +100,21 @@ fn leave_postgres(parent: u32) -> io::Result<()> {
 pub fn stop(mut child: Child) {
     // SAFETY: the child has not been waited for, so its id is its own.
     unsafe { libc::kill(child.id() as libc::pid_t, libc::SIGTERM) };
+    if !ends(&mut child) {
+        let _ = child.kill();
+        // One that a driver holds in the kernel is not waited for: the server has to stop.
+        ends(&mut child);
+    }
+}
+
+/// Whether a process ends within its grace.
+fn ends(child: &mut Child) -> bool {
     let deadline = Instant::now() + GRACE;
     while Instant::now() < deadline {
         if !matches!(child.try_wait(), Ok(None)) {
-            return;
+            return true;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    let _ = child.kill();
-    let _ = child.wait();
+    false
 }

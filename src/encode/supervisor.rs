@@ -1,11 +1,13 @@
 //! The background worker that keeps one encoder process running for the cluster. It does nothing
-//! but wait, and takes its child along when it ends. It is connected, so that `pg_stat_activity`
+//! but wait and pass its child's log on, and takes the child along when it ends. It is connected, so that `pg_stat_activity`
 //! shows it and `pg_terminate_backend` ends it, but to no database, so that it keeps none from
 //! being dropped.
 //!
 //! Preloaded, the server starts it; else the first backend that finds no encoder does. A lock on
 //! [`place::LOCK`] makes it the only one. A start that fails leaves its reason in
-//! [`place::FAILURE`], for backends to tell their users.
+//! [`place::FAILURE`], for backends to tell their users. An encoder that hangs is killed. A model
+//! that was being loaded when the encoder died, time and again, is refused by the next encoder,
+//! until the configuration is reloaded or the server started anew.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -13,14 +15,16 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use pgclip_clip::report::{Load, TOO_NEW};
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
 };
 use pgrx::{pg_guard, pg_sys};
 
+use super::watch::Watched;
 use super::{place, process, socket};
 
 /// Lifetime from which on an encoder counts as having worked.
@@ -31,8 +35,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often a start is looked at until the socket answers.
 const START_CHECK: Duration = Duration::from_millis(20);
+/// How often a running encoder is looked at: it gives a notice once a second.
+const WATCH: Duration = Duration::from_secs(1);
+/// How often the log of one that floods it is read.
+const FLOOD: Duration = Duration::from_millis(100);
 /// Deaths by signal in a row that make a failure of it.
 const CRASH_LOOP: u32 = 4;
+/// Deaths while a model was loaded after which it is not loaded any more.
+const LETHAL: u32 = 3;
 
 fn builder() -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new("pgclip supervisor")
@@ -125,8 +135,8 @@ enum State {
     /// To be started at this time.
     Due(Instant),
     /// Started, its socket does not answer yet.
-    Starting(Child, Instant),
-    Running(Child, Instant),
+    Starting(Watched),
+    Running(Watched),
 }
 
 struct Supervisor {
@@ -134,11 +144,16 @@ struct Supervisor {
     line: Vec<OsString>,
     /// Deaths since an encoder lived long enough.
     deaths: u32,
+    /// Encoders started.
+    starts: u32,
+    /// What was being loaded when an encoder died, and how often in a row.
+    lethal: Vec<(Load, u32)>,
 }
 
 impl Default for Supervisor {
     fn default() -> Self {
-        Self { state: State::Due(Instant::now()), line: Vec::new(), deaths: 0 }
+        let state = State::Due(Instant::now());
+        Self { state, line: Vec::new(), deaths: 0, starts: 0, lethal: Vec::new() }
     }
 }
 
@@ -149,54 +164,86 @@ impl Supervisor {
                 self.reload();
             }
             self.step();
-            if !BackgroundWorker::wait_latch(self.pause()) {
+            if !self.wait() {
                 break;
             }
         }
-        if let State::Starting(child, _) | State::Running(child, _) = self.state {
-            process::stop(child);
+        if let State::Starting(watched) | State::Running(watched) = self.state {
+            process::stop(watched.child);
         }
         let _ = fs::remove_file(place::SOCKET);
     }
 
-    /// How long to wait when nothing happens.
-    fn pause(&self) -> Option<Duration> {
-        match &self.state {
-            State::Due(at) => Some(at.saturating_duration_since(Instant::now())),
-            State::Starting(..) => Some(START_CHECK),
-            State::Running(..) => None,
+    /// Waits until there is something to do. False: to end.
+    fn wait(&self) -> bool {
+        let (pause, descriptor) = match &self.state {
+            State::Due(at) => (at.saturating_duration_since(Instant::now()), None),
+            State::Starting(watched) => (START_CHECK, watched.descriptor()),
+            State::Running(watched) if watched.is_flooded() => (FLOOD, None),
+            State::Running(watched) => (WATCH, watched.descriptor()),
+        };
+        let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
+        if descriptor.is_some() {
+            events |= pg_sys::WL_SOCKET_READABLE;
         }
-        .map(|pause| pause.max(Duration::from_millis(1)))
+        // SAFETY: a server process's own latch, on its only thread.
+        let woken = unsafe {
+            let woken = pg_sys::WaitLatchOrSocket(
+                pg_sys::MyLatch,
+                events as i32,
+                descriptor.unwrap_or(pg_sys::PGINVALID_SOCKET),
+                pause.as_millis().max(1) as i64,
+                pg_sys::PG_WAIT_EXTENSION,
+            );
+            pg_sys::ResetLatch(pg_sys::MyLatch);
+            woken
+        };
+        pgrx::check_for_interrupts!();
+        !BackgroundWorker::sigterm_received() && woken & pg_sys::WL_POSTMASTER_DEATH as i32 == 0
     }
 
-    /// Moves on: start, see whether it runs, see whether it died.
+    /// Moves on: start, see whether it runs, hear what it says, see whether it died.
     fn step(&mut self) {
         let now = Instant::now();
         let state = std::mem::replace(&mut self.state, State::Due(now));
         self.state = match state {
             State::Due(at) if at <= now => self.start(),
-            State::Starting(mut child, since) => match child.try_wait() {
-                Ok(None) if socket::connect().is_ok() => {
-                    clear_failure();
-                    State::Running(child, since)
-                }
-                Ok(None) => State::Starting(child, since),
-                ended => self.died(child.id(), ended, since, true),
-            },
-            State::Running(mut child, since) => match child.try_wait() {
-                Ok(None) => State::Running(child, since),
-                ended => self.died(child.id(), ended, since, false),
-            },
-            due => due,
+            State::Due(at) => State::Due(at),
+            State::Starting(watched) => self.look(watched, true),
+            State::Running(watched) => self.look(watched, false),
         };
+    }
+
+    fn look(&mut self, mut watched: Watched, starting: bool) -> State {
+        watched.listen();
+        for load in watched.loaded.drain(..) {
+            self.lethal.retain(|(other, deaths)| *other != load || *deaths >= LETHAL);
+        }
+        match watched.child.try_wait() {
+            Ok(None) => watched.kill_if_hung(),
+            ended => return self.died(watched, ended, starting),
+        }
+        if starting && socket::connect().is_err() {
+            return State::Starting(watched);
+        }
+        if starting {
+            clear_failure();
+        }
+        State::Running(watched)
     }
 
     fn start(&mut self) -> State {
         self.line = process::command_line();
-        match process::start(&self.line) {
+        let mut line = self.line.clone();
+        line.extend(["--restarts".into(), self.starts.to_string().into()]);
+        for (load, _) in self.lethal.iter().filter(|(_, deaths)| *deaths >= LETHAL) {
+            line.extend(["--refuse".into(), load.model.to_text('=').into()]);
+        }
+        match process::start(&line) {
             Ok(child) => {
+                self.starts += 1;
                 pgrx::log!("pgclip encoder started with process id {}", child.id());
-                State::Starting(child, Instant::now())
+                State::Starting(Watched::new(child))
             }
             Err(error) => {
                 let program = self.line[0].to_string_lossy().into_owned();
@@ -209,28 +256,53 @@ impl Supervisor {
     /// Decides when to start again after a death.
     fn died(
         &mut self,
-        id: u32,
+        mut watched: Watched,
         ended: io::Result<Option<ExitStatus>>,
-        since: Instant,
         starting: bool,
     ) -> State {
-        let how = match &ended {
-            Ok(Some(status)) => match (status.signal(), status.code()) {
-                (Some(signal), _) => format!("was ended by signal {signal}"),
-                (_, Some(code)) => format!("exited with code {code}"),
-                _ => "ended".to_owned(),
-            },
-            Ok(None) => "ended".to_owned(),
-            Err(error) => format!("cannot be waited for: {error}"),
+        watched.listen_out();
+        let (mut how, by_signal) = match (&ended, watched.hung) {
+            (Err(error), _) => (format!("cannot be waited for: {error}"), false),
+            (Ok(_), Some(why)) => (format!("{why} and was killed"), true),
+            (Ok(status), None) => {
+                match status.map(|status| (status.signal(), status.code())).unwrap_or_default() {
+                    (Some(signal), _) => (format!("was ended by signal {signal}"), true),
+                    (_, Some(code)) => (format!("exited with code {code}"), false),
+                    _ => ("ended".to_owned(), false),
+                }
+            }
         };
-        self.deaths = if since.elapsed() >= SETTLED { 1 } else { self.deaths + 1 };
-        let by_signal = matches!(&ended, Ok(Some(status)) if status.signal().is_some());
-        let what = format!("the encoder with process id {id} {how}");
+        let by_itself = |status: &ExitStatus| [Some(0), Some(TOO_NEW)].contains(&status.code());
+        if !matches!(&ended, Ok(Some(status)) if by_itself(status)) {
+            for load in &watched.loading {
+                how += &format!(" while it loaded {} of model \"{}\"", load.file, load.model.name);
+                self.blame(load);
+            }
+        }
+        self.deaths = if watched.since.elapsed() >= SETTLED { 1 } else { self.deaths + 1 };
+        let what = format!("the encoder with process id {} {how}", watched.child.id());
         if (starting && !by_signal) || self.deaths >= CRASH_LOOP {
             return self.failed(&what);
         }
         pgrx::log!("pgclip: {what}; starting another");
         State::Due(Instant::now() + self.backoff())
+    }
+
+    /// Counts a death against what was being loaded.
+    fn blame(&mut self, load: &Load) {
+        let at = self.lethal.iter().position(|(other, _)| other == load).unwrap_or_else(|| {
+            self.lethal.push((load.clone(), 0));
+            self.lethal.len() - 1
+        });
+        let deaths = &mut self.lethal[at].1;
+        *deaths += 1;
+        if *deaths == LETHAL {
+            pgrx::warning!(
+                "pgclip: model \"{}\" has ended the encoder {LETHAL} times while it was loaded and \
+                 is refused from now on",
+                load.model.name
+            );
+        }
     }
 
     /// Leaves the reason for backends, and tries again later.
@@ -263,13 +335,15 @@ impl Supervisor {
         // SAFETY: what every server process does on SIGHUP, at a point where no setting is in use.
         unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         self.deaths = 0;
+        let refused = self.lethal.iter().any(|(_, deaths)| *deaths >= LETHAL);
+        self.lethal.clear();
         let state = std::mem::replace(&mut self.state, State::Due(Instant::now()));
         match state {
-            State::Starting(child, _) | State::Running(child, _)
-                if self.line != process::command_line() =>
+            State::Starting(watched) | State::Running(watched)
+                if refused || self.line != process::command_line() =>
             {
                 pgrx::log!("pgclip: settings have changed; restarting the encoder");
-                process::stop(child);
+                process::stop(watched.child);
             }
             State::Due(_) => clear_failure(),
             unchanged => self.state = unchanged,

@@ -14,6 +14,7 @@ mod model_check;
 pub mod preprocess;
 pub mod prompt;
 pub mod protocol;
+pub mod report;
 #[cfg(feature = "image")]
 mod resample;
 #[cfg(feature = "text")]

@@ -21,7 +21,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The version that both ends say in their Hello. It grows with any change to a message.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The most images or texts in one request.
 pub const MAX_ITEMS: usize = 4096;
@@ -127,6 +127,12 @@ pub enum ErrorKind {
     BadRequest,
     /// A fault of the encoder's own.
     Internal,
+    /// The model has ended the encoder too often while it was loaded.
+    ModelRefused,
+    /// The device has no memory left for even one item.
+    OutOfMemory,
+    /// The encoder may not read the model directory.
+    ModelClosed,
 }
 
 /// What is inside a model directory, as found by loading it.
@@ -214,6 +220,13 @@ pub struct Status {
     pub latency_p50_ms: f64,
     /// The 99th percentile of the same.
     pub latency_p99_ms: f64,
+    /// Encoders that ran before this one under the same supervisor.
+    pub restarts: u32,
+    /// Models that are not loaded any more, since they ended the encoder, by name.
+    #[serde(deserialize_with = "bounded")]
+    pub refused: Vec<String>,
+    /// What the process has given up, in words.
+    pub confinement: String,
 }
 
 impl Request {

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::settings::{Device, EngineOptions};
 use ort::LoadDynamicError;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
-use ort::ep::{CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef};
@@ -13,6 +13,7 @@ use pgclip_clip::protocol::ErrorKind;
 use std::error::Error;
 use std::ffi::CStr;
 use std::fmt::Debug;
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +25,8 @@ pub struct Runtime {
     library: PathBuf,
     device: Device,
     threads: usize,
+    /// Bytes of a GPU's memory that a session may take; 0: as many as it needs.
+    gpu_memory: usize,
     /// Once loaded, with the version that the library says it has.
     environment: Mutex<Option<(Environment, String)>>,
     /// Whether it was logged that there is no CUDA.
@@ -39,6 +42,7 @@ impl Runtime {
             library: options.onnxruntime.clone(),
             device: options.device,
             threads: options.threads(),
+            gpu_memory: options.gpu_memory as usize * 1024 * 1024,
             environment: Mutex::new(None),
             fell_back: AtomicBool::new(false),
         }
@@ -84,7 +88,7 @@ impl Runtime {
     ) -> Result<(Session, Device), Failure> {
         let (environment, _) = self.loaded()?;
         let commit = |device| {
-            let mut builder = configure(&environment, device, external)?;
+            let mut builder = configure(&environment, device, self.gpu_memory, external)?;
             builder.commit_from_memory(onnx)
         };
         let cpu = || {
@@ -145,12 +149,28 @@ const NO_FOLDER: &str = "/nonexistent/pgclip";
 fn configure(
     environment: &Environment,
     device: Device,
+    gpu_memory: usize,
     external: &ExternalData,
 ) -> ort::Result<SessionBuilder> {
     let provider: Option<ExecutionProviderDispatch> = match device {
         Device::Cpu | Device::Auto => None,
-        Device::Cuda => Some(CUDA::default().build().error_on_failure()),
-        Device::Tensorrt => Some(TensorRT::default().build().error_on_failure()),
+        Device::Cuda => {
+            let cuda = match gpu_memory {
+                0 => CUDA::default(),
+                // Grown as needed: the default doubles, and overshoots the limit.
+                limit => CUDA::default()
+                    .with_memory_limit(limit)
+                    .with_arena_extend_strategy(ArenaExtendStrategy::SameAsRequested),
+            };
+            Some(cuda.build().error_on_failure())
+        }
+        Device::Tensorrt => {
+            let tensorrt = match gpu_memory {
+                0 => TensorRT::default(),
+                limit => TensorRT::default().with_max_workspace_size(limit),
+            };
+            Some(tensorrt.build().error_on_failure())
+        }
     };
     let mut builder = Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
@@ -218,8 +238,22 @@ impl Tower {
     }
 
     /// Runs a batch: `data` has shape `shape`, whose first number counts the items. Returns
-    /// `dimensions` numbers an item, each item of unit length or, if it can't be, all NaN.
+    /// `dimensions` numbers an item, each item of unit length or, if it can't be, all NaN. A
+    /// batch that there is no memory for is run in halves.
     pub fn run<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
+    where
+        T: PrimitiveTensorElementType + Debug + Clone + 'static,
+    {
+        let items = shape[0] as usize;
+        let stride = data.len() / items.max(1);
+        in_halves(items, |range| {
+            let mut part = shape.to_vec();
+            part[0] = range.len() as i64;
+            self.run_once(&part, &data[range.start * stride..range.end * stride])
+        })
+    }
+
+    fn run_once<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
     where
         T: PrimitiveTensorElementType + Debug + Clone + 'static,
     {
@@ -228,9 +262,13 @@ impl Tower {
             TensorRef::from_array_view((shape, data)).map_err(|e| internal(e.to_string()))?;
         // After a panic the session is still whole: its state is ONNX Runtime's own.
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session
-            .run([SessionInputValue::from(input)])
-            .map_err(|e| internal(format!("inference failed: {}", e.message())))?;
+        let outputs = session.run([SessionInputValue::from(input)]).map_err(|e| {
+            let kind = match is_out_of_memory(e.message()) {
+                true => ErrorKind::OutOfMemory,
+                false => ErrorKind::Internal,
+            };
+            Failure::new(kind, format!("inference failed: {}", e.message()))
+        })?;
         let (found, values) = outputs[self.output.as_str()]
             .try_extract_tensor::<f32>()
             .map_err(|e| internal(e.to_string()))?;
@@ -244,5 +282,75 @@ impl Tower {
             embedding.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
         }
         Ok(values)
+    }
+}
+
+/// Runs `items` at once, or, where there is no memory for that, each half on its own, and so on.
+fn in_halves(
+    items: usize,
+    mut run: impl FnMut(Range<usize>) -> Result<Vec<f32>, Failure>,
+) -> Result<Vec<f32>, Failure> {
+    let mut values = Vec::new();
+    let mut at = 0;
+    let mut size = items;
+    while at < items {
+        let end = items.min(at + size);
+        match run(at..end) {
+            Ok(part) if values.is_empty() => values = part,
+            Ok(part) => values.extend(part),
+            Err(failure) if failure.kind == ErrorKind::OutOfMemory && end - at > 1 => {
+                size = (end - at).div_ceil(2);
+                tracing::warn!("no memory for {} items at once, trying {size}", end - at);
+                continue;
+            }
+            Err(failure) => return Err(failure),
+        }
+        at = end;
+    }
+    Ok(values)
+}
+
+/// ONNX Runtime has no code for it: what its allocators, CUDA and the C++ library say.
+fn is_out_of_memory(message: &str) -> bool {
+    let message = message.to_ascii_lowercase();
+    ["failed to allocate memory", "out of memory", "out_of_memory", "bad_alloc", "alloc_failed"]
+        .iter()
+        .any(|sign| message.contains(sign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A device with room for three items at once, and none for item 12 at all if `cursed`.
+    fn run(items: usize, cursed: bool) -> (Result<Vec<f32>, Failure>, Vec<usize>) {
+        let mut sizes = Vec::new();
+        let result = in_halves(items, |range| {
+            sizes.push(range.len());
+            if range.len() > 3 || cursed && range.contains(&12) {
+                let what = "Failed to allocate memory for requested buffer of size 1";
+                assert!(is_out_of_memory(what));
+                return Err(Failure::new(ErrorKind::OutOfMemory, what));
+            }
+            Ok(range.map(|n| n as f32).collect())
+        });
+        (result, sizes)
+    }
+
+    #[test]
+    fn a_batch_without_memory_is_split_and_stays_in_order() {
+        for items in [0, 1, 3, 4, 16, 17] {
+            let (result, sizes) = run(items, false);
+            assert_eq!(result.unwrap(), (0..items).map(|n| n as f32).collect::<Vec<_>>());
+            // What was learnt of the room holds for the rest of the batch.
+            assert!(sizes.iter().filter(|size| **size > 3).count() <= 3, "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn one_item_without_memory_fails_the_batch() {
+        let (result, sizes) = run(16, true);
+        assert_eq!(result.unwrap_err().kind, ErrorKind::OutOfMemory);
+        assert_eq!(sizes.last(), Some(&1));
     }
 }

@@ -2,6 +2,7 @@
 //! has to wait, and what decoding and inference take apart. Its own file because it is a
 //! command of its own; the images a second are the limit that a COPY is measured against.
 
+use crate::confine::Confinement;
 use crate::encode;
 use crate::models::Model;
 use crate::pipeline::{Batch, Done, Event, Lane, Pipeline, Slot};
@@ -45,7 +46,8 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let bytes: usize = images.iter().map(|image| image.len()).sum();
     let engine = &options.engine;
     let (emit, events) = channel();
-    let pipeline = Pipeline::start(engine, move |event| drop(emit.send(event)))?;
+    let pipeline =
+        Pipeline::start(engine, Confinement::none(), move |event| drop(emit.send(event)))?;
     let model = pipeline.models.open(&options.directory.display().to_string())?;
     encode::probe(&model)?;
     let bench = Bench { options, pipeline, events, model };

@@ -1,6 +1,7 @@
 //! `check`: loads a model directory as the server would, encodes a probe with both towers,
 //! and says what is there. Its own file because it is a command of its own.
 
+use crate::confine::Confinement;
 use crate::encode;
 use crate::models::Models;
 use crate::settings::EngineOptions;
@@ -18,7 +19,7 @@ pub struct CheckOptions {
 }
 
 pub fn run(options: &CheckOptions) -> anyhow::Result<()> {
-    let models = Models::new(&options.engine);
+    let models = Models::new(&options.engine, Confinement::none());
     let runtime = models.runtime.version()?;
     let start = Instant::now();
     let model = models.open(&options.directory.display().to_string())?;

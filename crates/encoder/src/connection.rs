@@ -9,8 +9,9 @@ use pgclip_clip::protocol::{
 use std::io::{self, ErrorKind as Io, Read, Write};
 use std::os::unix::net::UnixStream;
 
-/// Frames up to this are read without asking for memory.
-const SMALL: usize = 64 * 1024;
+/// Frames up to this are read without asking for memory: Hello, Status and Cancel, which have to
+/// get through when nothing else does.
+const SMALL: usize = 64;
 /// With more than this unsent, nothing more is read of the connection.
 const MAX_UNSENT: usize = 1024 * 1024;
 /// Read at most this in one turn, so that all connections get theirs.
@@ -190,5 +191,41 @@ impl Connection {
         self.unsent = Vec::new();
         self.sent = 0;
         !self.closing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pgclip_clip::protocol::ModelRef;
+
+    /// Requests below 64 KiB were once free of charge, so that thousands of them took any amount
+    /// of memory.
+    #[test]
+    fn every_request_with_content_is_charged() {
+        let (mut client, server) = UnixStream::pair().unwrap();
+        let mut connection = Connection::new(1, server).unwrap();
+        let model = ModelRef { directory: "/m".into(), digest: [7; 32] };
+        let texts = Request::Texts { id: 5, model, texts: vec!["x".repeat(200)] };
+        let frame = encode_frame(&texts).unwrap();
+        let hello = encode_frame(&Request::Hello { version: VERSION }).unwrap();
+        let status = encode_frame(&Request::Status { id: 6 }).unwrap();
+        client.write_all(&[hello, frame.clone(), frame.clone(), status].concat()).unwrap();
+        assert!(connection.receive(&mut [0; 4096]));
+        let mut asked = Vec::new();
+        let mut received = Vec::new();
+        while let Some(next) = connection.next(|bytes| {
+            asked.push(bytes);
+            asked.len() > 1
+        }) {
+            received.push(match next {
+                Received::Request(request, charge) => (request.id(), Some(charge)),
+                Received::Refused(id) => (id, None),
+            });
+        }
+        let body = frame.len() - 4;
+        assert_eq!(asked, [body, body]);
+        // The status is told also when there is no memory for more.
+        assert_eq!(received, [(5, None), (5, Some(body)), (6, Some(0))]);
     }
 }

@@ -28,6 +28,16 @@ impl Failure {
                 "Set pgclip.onnxruntime_path to the library of ONNX Runtime 1.23 or later."
             }
             ErrorKind::DeviceMissing => "Set pgclip.device to auto or cpu, or mend the device.",
+            ErrorKind::OutOfMemory => {
+                "Lower pgclip.max_batch or pgclip.max_models, or give the device more memory."
+            }
+            ErrorKind::ModelClosed => {
+                "The encoder reads nothing in the data directory or a tablespace. Move the model."
+            }
+            ErrorKind::ModelRefused => {
+                "Mend or drop the model; a reload of the server's configuration lets it be tried \
+                 again."
+            }
             ErrorKind::VersionMismatch => {
                 "Install extension and encoder of one release, and restart the server."
             }

@@ -10,6 +10,7 @@ mod backend;
 mod bench;
 mod cache;
 mod check;
+mod confine;
 mod connection;
 mod convert;
 mod encode;
@@ -18,6 +19,7 @@ mod models;
 mod pipeline;
 mod process;
 mod queue;
+mod report;
 mod serve;
 mod service;
 mod settings;
@@ -53,12 +55,19 @@ enum Command {
 
 fn main() -> std::process::ExitCode {
     let cli = Cli::parse();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_max_level(cli.log_level)
-        .with_writer(std::io::stderr)
         .with_ansi(false)
         .with_target(false)
-        .init();
+        .log_internal_errors(false)
+        .with_writer(|| report::LogWriter);
+    if matches!(&cli.command, Command::Serve(options) if options.supervised) {
+        report::supervised();
+        // The server's log has a time of its own for each line.
+        log.without_time().init();
+    } else {
+        log.init();
+    }
     // A panic in a decoder is an error of one image: one line in the log, no more.
     std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     let result = match cli.command {

@@ -3,13 +3,18 @@
 //! the model directory and the backend.
 
 use crate::backend::{ExternalData, Runtime, Tower};
+use crate::confine::{Confinement, Reach};
 use crate::encode;
 use crate::failure::Failure;
+use crate::process;
+use crate::report;
 use crate::settings::EngineOptions;
 use ort::value::TensorElementType;
 use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
+use pgclip_clip::report::{Load, Named, Notice, TOO_NEW};
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -35,6 +40,10 @@ impl Model {
 
     pub fn config(&self) -> &ClipConfig {
         &self.directory.config
+    }
+
+    fn name(&self) -> &str {
+        &self.config().name
     }
 
     pub fn digest(&self) -> [u8; 32] {
@@ -88,6 +97,9 @@ impl Model {
             return Ok(tower.clone());
         }
         let start = std::time::Instant::now();
+        // The probe below is part of it: until then no inference has been seen to end.
+        let model = Named { digest: self.digest(), name: self.name().into() };
+        let _notice = Loading::begin(Load { model, file: file.into() });
         let onnx = self.directory.read(file)?;
         // A graph names the files that its weights are in; the other tower's are not read.
         let named = |name: &str| onnx.windows(name.len()).any(|part| part == name.as_bytes());
@@ -138,18 +150,39 @@ impl Model {
     }
 }
 
+/// Says that a tower is being loaded, and, however it ends, that it no longer is.
+struct Loading(Load);
+
+impl Loading {
+    fn begin(load: Load) -> Self {
+        report::say(&Notice::Loading(load.clone()));
+        Self(load)
+    }
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        report::say(&Notice::Loaded(self.0.clone()));
+    }
+}
+
 /// All models in memory, the last used first.
 #[derive(Debug)]
 pub struct Models {
     pub runtime: Arc<Runtime>,
+    pub confinement: Confinement,
+    /// Models that ended the encoder while they were loaded, with their names.
+    refused: HashMap<[u8; 32], String>,
     limit: usize,
     loaded: Mutex<Vec<Arc<Model>>>,
 }
 
 impl Models {
-    pub fn new(options: &EngineOptions) -> Self {
+    pub fn new(options: &EngineOptions, confinement: Confinement) -> Self {
         Self {
+            confinement,
             runtime: Arc::new(Runtime::new(options)),
+            refused: options.refuse.iter().map(|m| (m.digest, m.name.clone())).collect(),
             limit: options.max_models as usize,
             loaded: Mutex::default(),
         }
@@ -163,28 +196,57 @@ impl Models {
             return Ok(loaded[0].clone());
         }
         drop(loaded);
-        let directory = ModelDir::open(&model.directory)?;
+        let directory = self.read(&model.directory)?;
         if directory.digest != model.digest {
             let message = format!("the model in \"{}\" is not the one registered", model.directory);
             return Err(Failure::new(ErrorKind::ModelDigestMismatch, message));
         }
-        Ok(self.keep(directory))
+        self.keep(directory)
     }
 
     /// The model in a directory, whichever it is.
     pub fn open(&self, directory: &str) -> Result<Arc<Model>, Failure> {
-        Ok(self.keep(ModelDir::open(directory)?))
+        self.keep(self.read(directory)?)
     }
 
-    fn keep(&self, directory: ModelDir) -> Arc<Model> {
+    fn read(&self, directory: &str) -> Result<ModelDir, Failure> {
+        match self.confinement.reach(Path::new(directory)) {
+            Reach::Open => Ok(ModelDir::open(directory)?),
+            Reach::Closed => {
+                let message = format!("\"{directory}\" lies in a directory of the server's own");
+                Err(Failure::new(ErrorKind::ModelClosed, message))
+            }
+            Reach::TooNew => {
+                tracing::info!("\"{directory}\" is new: ending, so that the next can read it");
+                process::end(TOO_NEW)
+            }
+        }
+    }
+
+    fn keep(&self, directory: ModelDir) -> Result<Arc<Model>, Failure> {
+        if self.refused.contains_key(&directory.digest) {
+            let message = format!(
+                "model \"{}\" in \"{}\" has ended the encoder too often while it was loaded",
+                directory.config.name,
+                directory.path.display()
+            );
+            return Err(Failure::new(ErrorKind::ModelRefused, message));
+        }
         let mut loaded = lock(&self.loaded);
         if let Some(model) = loaded.iter().find(|m| m.is(&directory.path, &directory.digest)) {
-            return model.clone();
+            return Ok(model.clone());
         }
         let model = Arc::new(Model::new(directory, self.runtime.clone()));
         loaded.insert(0, model.clone());
         loaded.truncate(self.limit);
-        model
+        Ok(model)
+    }
+
+    /// For the status: the names of what is not loaded any more.
+    pub fn refused(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.refused.values().cloned().collect();
+        names.sort();
+        names
     }
 
     /// For the status: what is in memory.

@@ -12,6 +12,7 @@
 //! Each lane holds at most one batch per thread, and says [`Event::Ready`] when it can
 //! take another: everything that waits, waits in the queue, whose owner can still drop it.
 
+use crate::confine::Confinement;
 use crate::encode::{self, Prepared};
 use crate::failure::Failure;
 use crate::models::Models;
@@ -93,7 +94,11 @@ struct Workers<F> {
 
 impl Pipeline {
     /// Starts the threads. `emit` takes their events, and must not block.
-    pub fn start<F>(options: &EngineOptions, emit: F) -> anyhow::Result<Self>
+    pub fn start<F>(
+        options: &EngineOptions,
+        confinement: Confinement,
+        emit: F,
+    ) -> anyhow::Result<Self>
     where
         F: Fn(Event) + Send + Sync + 'static,
     {
@@ -101,7 +106,7 @@ impl Pipeline {
             .num_threads(options.threads())
             .thread_name(|n| format!("decode-{n}"))
             .build()?;
-        let models = Arc::new(Models::new(options));
+        let models = Arc::new(Models::new(options, confinement));
         let limits = encode::limits(options);
         let workers = Arc::new(Workers { models: models.clone(), limits, pool, emit });
         let (images, image_batches) = channel();

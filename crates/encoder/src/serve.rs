@@ -2,21 +2,28 @@
 //! waits for anything but its descriptors; the work is done by the pipeline's threads.
 
 use crate::answers::ConnectionId;
+use crate::confine::Confinement;
 use crate::connection::{Connection, Received};
 use crate::pipeline::{Event, Pipeline};
 use crate::process::{self, Wake};
+use crate::report;
 use crate::service::{Service, overloaded};
 use crate::settings::ServeOptions;
 use crate::socket::Socket;
+use pgclip_clip::report::Notice;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// How long no connection is accepted after accepting one failed for want of resources.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often the supervisor is told that the loop turns.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// Serves until a signal says to end.
 pub fn run(options: ServeOptions) -> anyhow::Result<()> {
@@ -26,7 +33,15 @@ pub fn run(options: ServeOptions) -> anyhow::Result<()> {
     let (sender, events) = channel();
     let wake = Arc::new(Wake::new()?);
     let waker = wake.clone();
-    let pipeline = Pipeline::start(&options.engine, move |event| {
+    let own = options.socket.parent().unwrap_or(Path::new("."));
+    let confinement = match &options.data_directory {
+        Some(data) => Confinement::begin(data, own),
+        None => Confinement::none(),
+    };
+    if options.data_directory.is_some() {
+        tracing::info!("{}", confinement.description);
+    }
+    let pipeline = Pipeline::start(&options.engine, confinement, move |event| {
         // The receiver is gone only when the process ends.
         let _ = sender.send(event);
         waker.wake();
@@ -51,6 +66,7 @@ pub fn run(options: ServeOptions) -> anyhow::Result<()> {
         max_connections: options.max_connections as usize,
         last_connection: 0,
         accept_again: None,
+        next_beat: options.supervised.then(Instant::now),
         buffer: vec![0; 64 * 1024],
     };
     while server.turn()? {}
@@ -59,8 +75,7 @@ pub fn run(options: ServeOptions) -> anyhow::Result<()> {
     // removed, and the process ends without the destructors of anything they use.
     let Server { socket, .. } = server;
     drop(socket);
-    // SAFETY: _exit runs nothing of ours.
-    unsafe { libc::_exit(0) }
+    process::end(0)
 }
 
 struct Server {
@@ -74,6 +89,8 @@ struct Server {
     last_connection: ConnectionId,
     /// Until when no connection is accepted.
     accept_again: Option<Instant>,
+    /// When the supervisor is told next, where there is one.
+    next_beat: Option<Instant>,
     buffer: Vec<u8>,
 }
 
@@ -84,7 +101,8 @@ impl Server {
         let due = self.service.dispatch(now);
         self.send_answers();
         self.accept_again = self.accept_again.filter(|again| *again > now);
-        let until = [due, self.accept_again].into_iter().flatten().min();
+        self.beat(now);
+        let until = [due, self.accept_again, self.next_beat].into_iter().flatten().min();
         let listening = if self.accept_again.is_none() { libc::POLLIN } else { 0 };
 
         let entry = |fd: RawFd, events| libc::pollfd { fd, events, revents: 0 };
@@ -120,6 +138,13 @@ impl Server {
             self.accept(now);
         }
         Ok(true)
+    }
+
+    fn beat(&mut self, now: Instant) {
+        if self.next_beat.is_some_and(|due| due <= now) {
+            report::say(&Notice::Busy(self.service.busy(now)));
+            self.next_beat = Some(now + BEAT);
+        }
     }
 
     fn serve_connection(&mut self, id: ConnectionId, ready: libc::c_short, now: Instant) {

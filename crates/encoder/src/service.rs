@@ -11,7 +11,7 @@ use crate::settings::ServeOptions;
 use crate::stats::Stats;
 use pgclip_clip::protocol::{ByteBuf, ErrorKind, ModelRef, Request, Response, Status};
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Requests that one connection may have on their way.
 const MAX_REQUESTS: usize = 256;
@@ -20,6 +20,31 @@ const MAX_DESCRIBE: usize = 64;
 /// Bytes of texts and embeddings in the cache.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
 
+/// What workers of one kind have in their hands.
+#[derive(Clone, Copy, Debug)]
+struct AtWork {
+    under_way: usize,
+    /// When one was last done, or the first taken.
+    moved: Instant,
+}
+
+/// After the two [`Kind`]s.
+const DESCRIBE: usize = 2;
+
+impl AtWork {
+    fn begin(&mut self, now: Instant) {
+        if self.under_way == 0 {
+            self.moved = now;
+        }
+        self.under_way += 1;
+    }
+
+    fn end(&mut self, now: Instant) {
+        self.under_way -= 1;
+        self.moved = now;
+    }
+}
+
 #[derive(Debug)]
 pub struct Service {
     images: Lane<ByteBuf>,
@@ -27,12 +52,14 @@ pub struct Service {
     /// Whether the lane's workers can take a batch.
     images_ready: bool,
     texts_ready: bool,
-    describing: usize,
+    /// What the workers have, of images, texts and models to be described.
+    at_work: [AtWork; 3],
     answers: Answers,
     cache: TextCache,
     pub stats: Stats,
     pipeline: Pipeline,
     device: String,
+    restarts: u32,
     /// Bytes of requests that are in memory, and their bound.
     held: usize,
     max_held: usize,
@@ -48,12 +75,13 @@ impl Service {
             texts: Lane::new(limit, max_batch, options.max_wait()),
             images_ready: false,
             texts_ready: false,
-            describing: 0,
+            at_work: [AtWork { under_way: 0, moved: now }; 3],
             answers: Answers::default(),
             cache: TextCache::new(CACHE_BYTES),
             stats: Stats::new(max_batch, now),
             pipeline,
             device: options.engine.device.to_string(),
+            restarts: options.restarts,
             held: 0,
             max_held: options.max_memory(),
             outbox: Vec::new(),
@@ -105,10 +133,10 @@ impl Service {
                 }
             }
             Request::Describe { directory, .. } => {
-                let room = self.describing < MAX_DESCRIBE;
+                let room = self.at_work[DESCRIBE].under_way < MAX_DESCRIBE;
                 let pending = Pending::new(connection, id, now, charge, 0);
                 if let Some(ticket) = self.open(pending, room) {
-                    self.describing += 1;
+                    self.at_work[DESCRIBE].begin(now);
                     // The worker lives as long as the pipeline does.
                     let _ = self.pipeline.describe.send((ticket, directory));
                 }
@@ -208,7 +236,7 @@ impl Service {
             Event::Ready(Kind::Texts) => self.texts_ready = true,
             Event::Done(done) => self.done(done, now),
             Event::Described { ticket, result } => {
-                self.describing -= 1;
+                self.at_work[DESCRIBE].end(now);
                 match result {
                     Ok(model) => {
                         if let Some(Pending { connection, id, charge, .. }) =
@@ -225,6 +253,7 @@ impl Service {
     }
 
     fn done(&mut self, done: Done, now: Instant) {
+        self.at_work[done.lane as usize].end(now);
         match done.result {
             Ok((dimensions, results)) => {
                 self.stats.batch(done.lane, &results, now);
@@ -252,13 +281,21 @@ impl Service {
         // The workers live as long as the pipeline does.
         if texts.is_some_and(|due| due <= now) {
             self.texts_ready = false;
+            self.at_work[Kind::Texts as usize].begin(now);
             self.texts.pop().map(|batch| self.pipeline.texts.send(batch));
         }
         if images.is_some_and(|due| due <= now) {
             self.images_ready = false;
+            self.at_work[Kind::Images as usize].begin(now);
             self.images.pop().map(|batch| self.pipeline.images.send(batch));
         }
         [texts, images].into_iter().flatten().filter(|due| *due > now).min()
+    }
+
+    /// For how long work has been under way without moving on.
+    pub fn busy(&self, now: Instant) -> Duration {
+        let busy = self.at_work.iter().filter(|lane| lane.under_way > 0);
+        busy.map(|lane| now.duration_since(lane.moved)).max().unwrap_or_default()
     }
 
     /// Takes the answers out that are ready to be sent.
@@ -278,6 +315,9 @@ impl Service {
             runtime_version,
             runtime_error,
             models: self.pipeline.models.list(),
+            restarts: self.restarts,
+            refused: self.pipeline.models.refused(),
+            confinement: self.pipeline.models.confinement.description.clone(),
             queued_images: self.images.len() as u64,
             queued_texts: self.texts.len() as u64,
             ..self.stats.status(now)

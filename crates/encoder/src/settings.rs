@@ -3,6 +3,7 @@
 //! settings than the server would measure something else.
 
 use clap::{Args, ValueEnum};
+use pgclip_clip::report::Named;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,6 +64,18 @@ pub struct EngineOptions {
     /// Turn every image as its camera noted, also for models that do not say so
     #[arg(long)]
     pub exif_orientation: bool,
+
+    /// Megabytes of the GPU's memory that are used (0: as many as are needed)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub gpu_memory: u32,
+
+    /// A model that is not loaded, since it has ended the encoder: DIGEST=NAME
+    #[arg(long, value_name = "MODEL", hide = true, value_parser = refused)]
+    pub refuse: Vec<Named>,
+}
+
+fn refused(text: &str) -> Result<Named, String> {
+    Named::parse(text, '=').ok_or_else(|| format!("\"{text}\" is not DIGEST=NAME"))
 }
 
 impl EngineOptions {
@@ -107,6 +120,19 @@ pub struct ServeOptions {
     /// Open connections; those over it are refused
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
+
+    /// Notices on the standard output, and a log without times: for a supervisor
+    #[arg(long, hide = true)]
+    pub supervised: bool,
+
+    /// The server's data directory: closed to the encoder, as tablespaces and shared memory are,
+    /// where the kernel can do that
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub data_directory: Option<PathBuf>,
+
+    /// Encoders that the supervisor ran before this one
+    #[arg(long, value_name = "N", hide = true, default_value_t = 0)]
+    pub restarts: u32,
 
     #[command(flatten)]
     pub engine: EngineOptions,

@@ -3,7 +3,7 @@
 
 mod support;
 
-use pgclip_clip::protocol::{ErrorKind, MAX_TEXT_BYTES, Request, Response, encode_frame};
+use pgclip_clip::protocol::{ErrorKind, MAX_TEXT_BYTES, Request, Response, VERSION, encode_frame};
 use std::io::Write;
 use support::*;
 
@@ -97,7 +97,7 @@ fn requests_of_one_connection_go_on_beside_each_other() {
 fn bytes_that_are_no_messages_close_the_connection_only() {
     let encoder = Encoder::start(&[]);
     let mut other = encoder.connect();
-    let hello = encode_frame(&Request::Hello { version: 1 }).unwrap();
+    let hello = encode_frame(&Request::Hello { version: VERSION }).unwrap();
     let garbage: Vec<Vec<u8>> = vec![
         vec![0; 64],
         vec![0xff; 64],
@@ -112,7 +112,7 @@ fn bytes_that_are_no_messages_close_the_connection_only() {
             let mut client = encoder.connect_raw();
             client.stream.write_all(&[greeting, &bytes].concat()).unwrap();
             if !greeting.is_empty() {
-                assert_eq!(client.receive(), Some(Response::Hello { version: 1 }));
+                assert_eq!(client.receive(), Some(Response::Hello { version: VERSION }));
             }
             assert_eq!(failure(client.receive().unwrap()), ErrorKind::BadRequest);
             assert_eq!(client.receive(), None);

@@ -1,0 +1,167 @@
+//! Encoders that hang, models that end every encoder, and a log that is flooded: the supervisor's
+//! work. The database goes on, and says what is the matter.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use pgclip_cluster::{Cluster, Shutdown};
+use pgclip_tests::{sqlstate, start, trapdoor, value};
+use postgres::Client;
+
+const ENCODE: &str = "SELECT dims(encode_text('a red bus')) > 0";
+
+fn started(name: &str) -> Result<(Cluster, Client)> {
+    start(&Cluster::builder(name).preload(true).setting("pgclip.encoder_timeout", "3s"))
+}
+
+/// Adds the server's log to what went wrong.
+fn with_log(cluster: &Cluster, test: impl FnOnce() -> Result<()>) -> Result<()> {
+    test().with_context(|| format!("the server's log:\n{}", cluster.log()))
+}
+
+fn pid(client: &mut Client) -> Result<i32> {
+    value(client, "SELECT pid FROM clip_status")
+}
+
+/// A statement that waited for ever for an encoder that was stopped.
+#[test]
+fn an_encoder_that_no_longer_answers_is_replaced_unnoticed() -> Result<()> {
+    let (cluster, mut client) = started("stopped")?;
+    with_log(&cluster, || {
+        let first = pid(&mut client)?;
+        cluster.encoders().iter().for_each(|encoder| encoder.signal(libc::SIGSTOP));
+        assert!(value::<bool>(&mut client, "SELECT dims(encode_text('never seen')) > 0")?);
+        assert_ne!(pid(&mut client)?, first);
+        assert_eq!(value::<i32>(&mut client, "SELECT restarts FROM clip_status")?, 1);
+        assert!(cluster.log().contains("no longer answers; killing it"));
+        Ok(())
+    })
+}
+
+#[test]
+fn an_inference_that_does_not_end_fails_its_own_statement() -> Result<()> {
+    let (cluster, mut client) = started("stuck")?;
+    with_log(&cluster, || {
+        // A text of another model waits in the same lane while it hangs.
+        let mut other = cluster.connect()?;
+        let trap = cluster.data().with_file_name("trap");
+        trapdoor::make(&trap, "trap", "hang")?;
+        client.execute("SELECT clip_register_model('trap', $1)", &[&trap.to_str()])?;
+        assert!(value::<bool>(&mut client, "SELECT dims(encode_text('safe', 'trap')) = 3")?);
+        let waiting = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(500));
+            value::<bool>(&mut other, "SELECT dims(encode_text('a bus that waits')) > 0")
+        });
+        let stuck = client.query("SELECT encode_text('hang', 'trap')", &[]);
+        let error = stuck.err().context("it ended")?;
+        assert_eq!(error.code().map(|code| code.code()), Some("58000"), "{error}");
+        assert!(cluster.log().contains("does not come to the end of its work; killing it"));
+        // It was in two encoders that died, through no fault of its own.
+        let waited = waiting.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?;
+        assert!(waited.is_ok() || format!("{waited:?}").contains("58000"), "{waited:?}");
+        assert!(value::<bool>(&mut client, ENCODE)?);
+        assert!(value::<bool>(&mut client, "SELECT dims(encode_text('safe', 'trap')) = 3")?);
+        let refused = "SELECT cardinality(refused) FROM clip_status";
+        assert_eq!(value::<i32>(&mut client, refused)?, 0);
+        Ok(())
+    })
+}
+
+/// Each statement that named such a model ended another encoder, for ever.
+#[test]
+fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Result<()> {
+    let (cluster, mut client) = started("lethal")?;
+    with_log(&cluster, || {
+        let mut observer = cluster.connect()?;
+        let lethal = cluster.data().with_file_name("lethal");
+        trapdoor::make(&lethal, "lethal", "probe")?;
+        let register =
+            format!("SELECT clip_register_model('lethal', '{}')", lethal.to_str().unwrap());
+        // An abort, and the end that the kernel gives when memory is out.
+            let signals = [libc::SIGABRT, libc::SIGKILL];
+        let mut deaths = 0;
+        // The tower hangs while it is loaded; a signal ends the encoder in the midst of it.
+        let mut run = |client: &mut Client| -> Result<(String, String)> {
+            let error = std::thread::scope(|scope| {
+                let running = scope.spawn(|| client.batch_execute(&register).err());
+                while !running.is_finished() {
+                    let loading = "SELECT pid FROM clip_status
+                        WHERE EXISTS (SELECT FROM unnest(models) AS m WHERE m LIKE 'lethal %')";
+                    if let Ok(Some(row)) = observer.query_opt(loading, &[]) {
+                        std::thread::sleep(Duration::from_millis(300));
+                        // SAFETY: kill takes any numbers.
+                        unsafe { libc::kill(row.get::<_, i32>(0), signals[deaths % 2]) };
+                        deaths += 1;
+                    }
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                running.join().map_err(|_| anyhow::anyhow!("the thread panicked"))
+            })?;
+            let error = error.context("it was registered")?;
+            let error = error.as_db_error().context("no error of the server's")?;
+            Ok((error.code().code().into(), error.message().into()))
+        };
+        // The first encoder was confined before the model was there, and ended by itself.
+        let (mut state, mut message) = run(&mut client)?;
+        assert_eq!(state, "58000", "{message}");
+        while state == "58000" {
+            (state, message) = run(&mut client)?;
+        }
+        assert_eq!(state, "55000", "{message}");
+        assert!(message.contains("lethal"), "{message}");
+        anyhow::ensure!(deaths == 3, "{deaths} deaths");
+        let log = cluster.log();
+        assert!(
+            log.contains("was ended by signal 6 while it loaded text.onnx of model \"lethal\"")
+        );
+        assert!(log.contains("WARNING:  pgclip: model \"lethal\" has ended the encoder 3 times"));
+
+        let refused = "SELECT refused = '{lethal}' FROM clip_status";
+        assert!(value::<bool>(&mut client, refused)?);
+        assert!(value::<bool>(&mut client, ENCODE)?);
+        let before = pid(&mut client)?;
+        assert_eq!(sqlstate(client.batch_execute(&register)), "55000");
+        assert_eq!(pid(&mut client)?, before);
+
+        client.batch_execute("SELECT pg_reload_conf()")?;
+        cluster.wait_for("another try", || {
+            value::<bool>(&mut client, "SELECT refused = '{}' FROM clip_status")
+        })
+    })
+}
+
+#[test]
+fn the_log_keeps_its_levels() -> Result<()> {
+    let (cluster, mut client) = started("levels")?;
+    with_log(&cluster, || {
+        assert!(value::<bool>(&mut client, ENCODE)?);
+        cluster.wait_for("the log", || {
+            let log = cluster.log();
+            Ok(log.contains("LOG:  pgclip encoder: listening on")
+                && log.contains("WARNING:  pgclip encoder: no CUDA, using the CPU"))
+        })?;
+        assert!(!cluster.log().contains("DEBUG"));
+        Ok(())
+    })
+}
+
+/// A program that prints without end neither fills the log nor keeps the supervisor from stopping.
+#[test]
+fn a_flood_of_messages_is_dammed_up() -> Result<()> {
+    let builder = Cluster::builder("flood").preload(true);
+    let program = std::env::temp_dir().join(format!("pgclip-flood-{}", std::process::id()));
+    std::fs::write(&program, "#!/bin/sh\nexec yes 'ERROR the flood' >&2\n")?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&program, mode)?;
+    let (cluster, mut client) = start(&builder.setting("pgclip.encoder_path", program.display()))?;
+    let result = with_log(&cluster, || {
+        assert_eq!(sqlstate(client.query(ENCODE, &[])), "58000");
+        let lines = cluster.log().matches("the flood").count();
+        // 20 s of it.
+        assert!((200..=600).contains(&lines), "{lines} lines");
+        assert!(cluster.log().contains("more lines were left out"));
+        cluster.stop(Shutdown::Fast)
+    });
+    std::fs::remove_file(&program)?;
+    result
+}
