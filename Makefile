@@ -208,9 +208,12 @@ test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main 
 	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
 	fi
 
-.PHONY: bench bench-copy fmt lint clean
+.PHONY: bench bench-copy bench-service fmt lint clean
 bench-copy: stage ## Compare COPY's images a second with the encoder's alone
 	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo bench
+
+bench-service: stage ## Measure what SQL and batching cost and gain, with one session and with 64
+	@PGCLIP_STAGE="$(STAGE)" $(CARGO) run $(CARGOFLAGS) --release -p pgclip-benches --example service --target-dir target
 
 bench: deps ## Run the criterion benches
 	$(CARGO) bench $(CARGOFLAGS) -p pgclip-benches --target-dir target

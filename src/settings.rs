@@ -59,6 +59,7 @@ pub static DEVICE: GucSetting<Device> = GucSetting::<Device>::new(Device::Auto);
 pub static ENCODER_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_BATCH: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(500);
+pub static MAX_TEXT_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 pub static MAX_REQUEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(1024);
 pub static ENCODER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300);
@@ -121,9 +122,17 @@ pub fn init() {
     );
     encoder_int(
         c"pgclip.max_wait_us",
-        c"Microseconds that a batch waits to be filled while nothing else is to be done.",
+        c"Microseconds that a batch of images waits to be filled while nothing else is to be done.",
         c"",
         &MAX_WAIT_US,
+        0..=1_000_000,
+        GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.max_text_wait_us",
+        c"Microseconds that a batch of texts waits to be filled while nothing else is to be done.",
+        c"What arrives during an inference is the next batch in any case.",
+        &MAX_TEXT_WAIT_US,
         0..=1_000_000,
         GucFlags::default(),
     );

@@ -78,7 +78,7 @@ fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Resu
         let register =
             format!("SELECT clip_register_model('lethal', '{}')", lethal.to_str().unwrap());
         // An abort, and the end that the kernel gives when memory is out.
-            let signals = [libc::SIGABRT, libc::SIGKILL];
+        let signals = [libc::SIGABRT, libc::SIGKILL];
         let mut deaths = 0;
         // The tower hangs while it is loaded; a signal ends the encoder in the midst of it.
         let mut run = |client: &mut Client| -> Result<(String, String)> {

@@ -1,6 +1,7 @@
-//! A model with a trapdoor: its text tower never ends on texts that have a certain word, which no
-//! honest model does. Its own file, because it is the one model that tests write by hand: an ONNX
-//! `Loop` without bound, in the few protobuf fields that it takes.
+//! Models with a loop: the text tower never ends on texts that have a certain word, which no honest
+//! model does; or it takes a fixed time for a batch of any size, as a GPU nearly does. Their own
+//! file, because they are what tests write by hand: an ONNX `Loop`, in the few protobuf fields that
+//! it takes.
 
 use std::path::Path;
 
@@ -15,13 +16,22 @@ const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 const BOOL: u64 = 9;
 
-/// Writes the model into a directory that is not there yet. The encoder loads every text tower by
-/// encoding "a probe": with that as its word, the tower hangs while it is loaded.
+/// Writes a model that hangs on a word into a directory that is not there yet. The encoder loads
+/// every text tower by encoding "a probe": with that as its word, it hangs while it is loaded.
 pub fn make(directory: &Path, name: &str, word: &str) -> Result<()> {
-    std::fs::create_dir(directory).with_context(|| directory.display().to_string())?;
     let token = Tokenizer::clip().encode(word, 77)[1];
+    write(directory, name, &text_tower(token, None))
+}
+
+/// Writes a model whose text tower counts up to `rounds`, a fraction of a microsecond to two each.
+pub fn make_slow(directory: &Path, name: &str, rounds: i64) -> Result<()> {
+    write(directory, name, &text_tower(-1, Some(rounds)))
+}
+
+fn write(directory: &Path, name: &str, text_tower: &[u8]) -> Result<()> {
+    std::fs::create_dir(directory).with_context(|| directory.display().to_string())?;
     std::fs::write(directory.join(IMAGE_FILE), image_tower())?;
-    std::fs::write(directory.join(TEXT_FILE), text_tower(token))?;
+    std::fs::write(directory.join(TEXT_FILE), text_tower)?;
     let mut config = ClipConfig {
         format: 1,
         name: name.into(),
@@ -59,8 +69,9 @@ fn image_tower() -> Vec<u8> {
     model(&graph)
 }
 
-/// tokens i64 [N, L] to f32 [N, 3], the same for all; for ever where a token is `trap`.
-fn text_tower(trap: i64) -> Vec<u8> {
+/// tokens i64 [N, L] to f32 [N, 3], the same for all; for ever where a token is `trap`, or always
+/// in so many rounds.
+fn text_tower(trap: i64, rounds: Option<i64>) -> Vec<u8> {
     let body = [
         node("Identity", &["going"], &["going_on"], &[]),
         node("Identity", &["carried"], &["carried_on"], &[]),
@@ -73,6 +84,9 @@ fn text_tower(trap: i64) -> Vec<u8> {
     ];
     let body = [text(1, "body"), bytes(6, &body.concat()), number(20, 5)];
     let trap = [number(1, 1), number(2, INT64), text(8, "trap"), bytes(9, &trap.to_le_bytes())];
+    let limit = rounds.unwrap_or(i64::MAX).to_le_bytes();
+    let limit = [number(2, INT64), text(8, "limit"), bytes(9, &limit)];
+    let condition = if rounds.is_some() { "" } else { "caught" };
     let to = |element| int("to", element as i64);
     let flat = int("keepdims", 0);
     let graph = [
@@ -83,9 +97,10 @@ fn text_tower(trap: i64) -> Vec<u8> {
         node("Cast", &["tokens"], &["numbers"], &[to(FLOAT)]),
         node("ReduceMax", &["numbers"], &["largest"], &[ints("axes", &[1]), int("keepdims", 1)]),
         node("Concat", &["largest"; 3], &["three"], &[int("axis", 1)]),
-        node("Loop", &["", "caught", "three"], &["embedding"], &[bytes(5, &body.concat())]),
+        node("Loop", &["limit", condition, "three"], &["embedding"], &[bytes(5, &body.concat())]),
         text(2, "text"),
         bytes(5, &trap.concat()),
+        bytes(5, &limit.concat()),
         value(11, "tokens", INT64, &[None, None]),
         value(12, "embedding", FLOAT, &[None, Some(3)]),
     ];

@@ -41,6 +41,7 @@ pub fn command_line() -> Vec<OsString> {
         ("--threads", settings::ENCODER_THREADS.get()),
         ("--max-batch", settings::MAX_BATCH.get()),
         ("--max-wait-us", settings::MAX_WAIT_US.get()),
+        ("--max-text-wait-us", settings::MAX_TEXT_WAIT_US.get()),
         ("--max-queue", settings::MAX_QUEUE.get()),
         ("--max-memory", settings::MAX_REQUEST_MEMORY.get()),
         ("--max-models", settings::MAX_MODELS.get()),

@@ -72,7 +72,7 @@ impl Service {
         let limit = options.max_queue as usize;
         Self {
             images: Lane::new(limit, max_batch, options.max_wait()),
-            texts: Lane::new(limit, max_batch, options.max_wait()),
+            texts: Lane::new(limit, max_batch, options.max_text_wait()),
             images_ready: false,
             texts_ready: false,
             at_work: [AtWork { under_way: 0, moved: now }; 3],

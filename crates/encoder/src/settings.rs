@@ -105,9 +105,13 @@ pub struct ServeOptions {
     #[arg(long, value_name = "PATH")]
     pub socket: PathBuf,
 
-    /// Microseconds that a batch waits to be filled while nothing else is to be done
+    /// Microseconds that a batch of images waits to be filled while nothing else is to be done
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
     pub max_wait_us: u32,
+
+    /// The same for texts. What arrives during an inference is the next batch in any case
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub max_text_wait_us: u32,
 
     /// Images that may wait; requests over it are refused as overload
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..))]
@@ -141,6 +145,10 @@ pub struct ServeOptions {
 impl ServeOptions {
     pub fn max_wait(&self) -> Duration {
         Duration::from_micros(self.max_wait_us.into())
+    }
+
+    pub fn max_text_wait(&self) -> Duration {
+        Duration::from_micros(self.max_text_wait_us.into())
     }
 
     /// Bytes of requests that are held at most.
