@@ -1,14 +1,25 @@
 //! The models that are registered: looked up by name, with the rights of the extension's owner,
 //! since directories on the server are nobody else's business.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
+
 use pgclip_clip::protocol::ModelRef;
-use pgrx::Spi;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::spi::OwnedPreparedStatement;
+use pgrx::{PgBuiltInOids, Spi};
 
 use super::failure::Failure;
 use super::place;
 use crate::extension::Extension;
 use crate::settings;
+
+thread_local! {
+    /// Plans of [`find`] by their text, one for each schema that the extension was ever in: each
+    /// statement looks its model up, and planning took longer than everything else about a text
+    /// out of the cache. Never freed, so that no destructor runs in a process that is ending.
+    static PLANS: RefCell<HashMap<String, &'static OwnedPreparedStatement>> = RefCell::default();
+}
 
 /// The model that comes with the extension.
 pub const BUILTIN: &str = "pgclip-traffic-tiny";
@@ -52,7 +63,17 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
     );
     let _owner = extension.as_owner();
     Spi::connect(|client| {
-        let rows = client.select(&query, Some(1), &[name.into()])?;
+        let plan = match PLANS.with_borrow(|plans| plans.get(&query).copied()) {
+            Some(plan) => plan,
+            None => {
+                let argument = PgBuiltInOids::TEXTOID.oid();
+                let plan = client.prepare(query.as_str(), &[argument])?.keep();
+                let plan: &'static OwnedPreparedStatement = Box::leak(Box::new(plan));
+                PLANS.with_borrow_mut(|plans| plans.insert(query.clone(), plan));
+                plan
+            }
+        };
+        let rows = client.select(plan, Some(1), &[name.into()])?;
         if rows.is_empty() {
             return Ok(None);
         }
