@@ -50,7 +50,7 @@ fn an_inference_that_does_not_end_fails_its_own_statement() -> Result<()> {
         assert!(value::<bool>(&mut client, "SELECT dims(encode_text('safe', 'trap')) = 3")?);
         let waiting = std::thread::spawn(move || {
             std::thread::sleep(Duration::from_millis(500));
-            value::<bool>(&mut other, "SELECT dims(encode_text('a bus that waits')) > 0")
+            sqlstate(other.query("SELECT encode_text('a bus that waits')", &[]))
         });
         let stuck = client.query("SELECT encode_text('hang', 'trap')", &[]);
         let error = stuck.err().context("it ended")?;
@@ -58,7 +58,7 @@ fn an_inference_that_does_not_end_fails_its_own_statement() -> Result<()> {
         assert!(cluster.log().contains("does not come to the end of its work; killing it"));
         // It was in two encoders that died, through no fault of its own.
         let waited = waiting.join().map_err(|_| anyhow::anyhow!("the thread panicked"))?;
-        assert!(waited.is_ok() || format!("{waited:?}").contains("58000"), "{waited:?}");
+        assert!(["no error", "58000"].contains(&&*waited), "{waited}");
         assert!(value::<bool>(&mut client, ENCODE)?);
         assert!(value::<bool>(&mut client, "SELECT dims(encode_text('safe', 'trap')) = 3")?);
         let refused = "SELECT cardinality(refused) FROM clip_status";
