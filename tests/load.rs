@@ -29,7 +29,7 @@ fn work(client: &mut Client, session: usize, ending: &AtomicBool) -> Result<Seen
     // Each gets somewhere once the encoder is left in peace.
     while !ending.load(Ordering::Relaxed) || seen.done == 0 {
         round += 1;
-        let result = if session % 4 > 0 {
+        let result = if !session.is_multiple_of(4) {
             let text = format!("a red bus, seen {} times by camera {session}", round % 50);
             client.execute(
                 "INSERT INTO texts SELECT $1, embedding FROM clip_query($1) AS embedding",
