@@ -232,7 +232,7 @@ impl Column {
 }
 
 /// Locks a table against other changes of its triggers, and sees that it is the caller's.
-fn open_owned(table: pg_sys::Oid) -> Result<PgRelation, Failure> {
+pub fn open_owned(table: pg_sys::Oid) -> Result<PgRelation, Failure> {
     // SAFETY: opening with a lock raises an error for an OID that is no relation's; the checks are
     // catalog lookups.
     unsafe {
@@ -303,7 +303,7 @@ fn trigger_name(prefix: &str, embedding: &str) -> String {
     quoted(name)
 }
 
-fn qualified(relation: &PgRelation) -> String {
+pub fn qualified(relation: &PgRelation) -> String {
     format!("{}.{}", quoted(namespace_name(relation.namespace_oid())), quoted(relation.name()))
 }
 

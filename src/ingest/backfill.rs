@@ -42,23 +42,28 @@ fn clip_backfill(
         .hint("Leave out what has a default: CALL clip_backfill('photos').")
         .into());
     };
-    if !(1..=10_000).contains(&batch) {
-        return Err(Failure::new(
-            Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("invalid value for batch: {batch}"),
-        )
-        .hint("A batch has 1 to 10000 rows.")
-        .into());
-    }
+    let batch = rows_of_batch(batch)?;
     // SAFETY: a call's context is NULL or a node, and the tag says which.
     unsafe { expect_commits(fcinfo, "clip_backfill")? };
     let extension = Extension::of_call(fcinfo);
-    run(&extension, table, embedding, batch as usize, retry)?;
+    run(&extension, table, embedding, batch, retry)?;
     Ok(())
 }
 
+/// Checks the argument `batch`.
+pub fn rows_of_batch(batch: i32) -> Result<usize, Failure> {
+    match batch {
+        1..=10_000 => Ok(batch as usize),
+        _ => Err(Failure::new(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            format!("invalid value for batch: {batch}"),
+        )
+        .hint("A batch has 1 to 10000 rows.")),
+    }
+}
+
 /// The whole of a backfill; commits the transaction that it is called in.
-fn run(
+pub fn run(
     extension: &Extension,
     table: pg_sys::Oid,
     embedding: &str,
@@ -407,7 +412,7 @@ fn check_rights(table: pg_sys::Oid, embedding: &str) -> Result<i16, Failure> {
 ///
 /// # Safety
 /// `fcinfo` must be a live call.
-unsafe fn expect_commits(fcinfo: pg_sys::FunctionCallInfo, name: &str) -> Result<(), Failure> {
+pub unsafe fn expect_commits(fcinfo: pg_sys::FunctionCallInfo, name: &str) -> Result<(), Failure> {
     // SAFETY: the caller's promise; the tag says what the context is.
     let atomic = unsafe {
         let context = (*fcinfo).context;
@@ -427,7 +432,7 @@ unsafe fn expect_commits(fcinfo: pg_sys::FunctionCallInfo, name: &str) -> Result
 }
 
 /// Commits, and begins the next transaction.
-fn commit() {
+pub fn commit() {
     // SAFETY: the procedure was called where it may commit; no SPI connection, snapshot or relation
     // of ours is open.
     unsafe {

@@ -13,5 +13,6 @@ mod fill;
 mod key;
 mod later;
 mod queue;
+pub mod reencode;
 mod trigger;
 mod write;

@@ -11,6 +11,7 @@ use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
 use crate::extension::{Extension, namespace_name, quoted};
 use crate::ingest::binding::Binding;
+use crate::ingest::reencode::second_name;
 
 /// Views on views are followed this deep.
 const MAX_DEPTH: usize = 16;
@@ -104,6 +105,8 @@ fn open(row_type: pg_sys::Oid) -> Result<PgRelation, Failure> {
         if oid == pg_sys::InvalidOid {
             return Err(wrong());
         }
+        // Until the transaction ends, so that the columns stay as the query is written for.
+        pg_sys::LockRelationOid(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         PgRelation::with_lock(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
     };
     match relation.is_composite_type() {
@@ -152,8 +155,11 @@ fn columns(relation: &PgRelation) -> Vec<Column> {
 /// The embedding column: the one named, or the only one.
 fn pick(table: &str, columns: &[Column], wanted: Option<&str>) -> Result<usize, Failure> {
     let embedding = Embedding::type_oid();
-    let found: Vec<usize> =
+    let mut found: Vec<usize> =
         (0..columns.len()).filter(|&at| columns[at].base == embedding).collect();
+    // A column that clip_reencode fills is not there yet for those who do not name it.
+    let all: Vec<String> = found.iter().map(|&at| second_name(&columns[at].name)).collect();
+    found.retain(|&at| !all.contains(&columns[at].name));
     let names = || {
         let names: Vec<&str> = found.iter().map(|&at| columns[at].name.as_str()).collect();
         names.join(", ")

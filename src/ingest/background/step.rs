@@ -173,29 +173,26 @@ fn column(
         PgRelation::from_pg_owned(open)
     };
     let errors = Errors { extension, relation: oid, embedding };
-    let give_up = |entry: &Entry| {
-        let failure = Failure::new(
+    let renamed = || {
+        Failure::new(
             Code::ERRCODE_UNDEFINED_COLUMN,
             "a column was renamed or dropped while the row waited to be encoded",
-        );
-        errors.record(&entry.key, &failure, "")
+        )
     };
     let number = (relation.tuple_desc().iter())
         .find(|column| !column.attisdropped && column.name() == embedding)
         .map(|column| column.attnum);
-    let Some(number) = number else {
-        entries.iter().try_for_each(|entry| give_up(entry))?;
-        return Ok(Vec::new());
-    };
+    // Not at once: clip_reencode may have renamed the entries too since they were read.
+    let number = number.ok_or_else(renamed)?;
     let mut bindings = Binding::all(extension, &relation)?.into_iter();
     let Some(binding) = bindings.find(|binding| binding.embedding == number) else {
         return Ok(Vec::new());
     };
     let target = fill::target(extension, &relation, binding)?;
     let Some(key) = &target.key else { return Ok(Vec::new()) };
-    let (known, renamed): (Vec<&Entry>, Vec<&Entry>) =
+    let (known, lost): (Vec<&Entry>, Vec<&Entry>) =
         entries.iter().partition(|entry| key.fits(&entry.key));
-    renamed.into_iter().try_for_each(give_up)?;
+    lost.iter().try_for_each(|entry| errors.record(&entry.key, &renamed(), ""))?;
     let snapshot = Snapshot::take();
     let found = find(&target, key, &known)?;
     let tids: Vec<_> = found.iter().map(|(_, tid)| *tid).collect();
