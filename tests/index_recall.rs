@@ -109,9 +109,7 @@ fn any_limit_returns_all_its_rows_in_order() -> Result<()> {
         for limit in [1, 10, 100, 1000] {
             let recall = recall_at(&mut client, metric, limit, "true")?;
             println!("{} LIMIT {limit}: {recall:.4}", metric.operator);
-            // The one nearest row is the easiest to miss.
-            let least = if limit == 1 { 0.85 } else { 0.9 };
-            ensure!(recall >= least, "{} LIMIT {limit}: {recall}", metric.operator);
+            ensure!(recall >= 0.95, "{} LIMIT {limit}: {recall}", metric.operator);
         }
         // A condition on a column that is not in the index is checked by the executor, which asks
         // for more until it has enough.
@@ -168,8 +166,7 @@ fn any_dimensions_that_fit_a_page_are_indexed() -> Result<()> {
             check(&mut client)?;
             let recall = recall_at(&mut client, metric, 10, "true")?;
             println!("{}: {recall:.4}", which());
-            let least = if dims < 10 { 0.9 } else { 0.95 };
-            ensure!(recall >= least, "{}: {recall}", which());
+            ensure!(recall >= 0.95, "{}: {recall}", which());
             client.batch_execute("DROP INDEX i")?;
         }
         client.batch_execute("DROP TABLE t, queries")?;
@@ -296,7 +293,7 @@ fn frames_are_found(name: &str, dims: usize) -> Result<()> {
             let recall = recall_at(&mut client, metric, limit, "true")?;
             println!("{dims} dimensions, {} LIMIT {limit} of frames: {recall:.4}", metric.operator);
             // Within a burst all are about equally near, whichever way noise has put them.
-            let least = if limit == 10 { 0.7 } else { 0.9 };
+            let least = if limit == 10 { 0.75 } else { 0.95 };
             ensure!(recall >= least, "{} LIMIT {limit}: {recall}", metric.operator);
         }
         client.batch_execute("DROP INDEX i")?;

@@ -193,7 +193,7 @@ fn gather<S: StoreMut>(
     walk.start(from.id, from.distance, usize::MAX);
     loop {
         if living >= wanted || living > 0 && found.len() >= AMONG_DEAD * wanted {
-            if wanted > ef || !is_caught(&mut found) {
+            if wanted > ef || !is_caught(&found) {
                 break;
             }
             for stand in around(store, space, query, &mut Descent::new())? {
@@ -223,12 +223,12 @@ fn gather<S: StoreMut>(
 
 /// Are half of those found so much alike in distance that the walk may be caught among the
 /// near-duplicates of another scene?
-fn is_caught(found: &mut [Found]) -> bool {
-    let middle = found.len() / 2;
-    let (near, middle, _) =
-        found.select_nth_unstable_by(middle, |a, b| a.inner.total_cmp(&b.inner));
-    let best = near.iter().map(|found| found.inner).fold(middle.inner, f32::min);
-    middle.inner - best < ALIKE * best.abs()
+fn is_caught(found: &[Found]) -> bool {
+    let mut distances: Vec<f32> = found.iter().map(|found| found.inner).collect();
+    let middle = distances.len() / 2;
+    let (near, middle, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
+    let best = near.iter().copied().fold(*middle, f32::min);
+    *middle - best < ALIKE * best.abs()
 }
 
 /// Chooses the neighbours on an upper layer, and makes them ready.

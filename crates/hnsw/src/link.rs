@@ -168,7 +168,7 @@ pub(crate) fn link<S: StoreMut>(
             let to_element = copy.distances(store, space, &own)?;
             let to_new = copy.distances(store, space, new.query)?;
             let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
-            replace(distance, &to_element, |slot| to_new[slot], linked, must)
+            replace(space.metric(), distance, &to_element, |slot| to_new[slot], linked, must)
         };
         let Some(slot) = slot else { return Ok(false) };
         let (from, to) = (End::of(space, &own), End::of(space, new.query));

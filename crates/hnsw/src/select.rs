@@ -10,7 +10,7 @@
 //! put into its nearest neighbour's all the same, and what goes out of a list is, where possible, a
 //! neighbour of what comes in. With neither, 3 to 4 % of inserted elements could not be reached.
 
-use crate::layout::{Layout, MAX_LEVEL};
+use crate::layout::{Layout, MAX_LEVEL, Metric};
 use crate::space::Space;
 
 /// A neighbour is a way out where it is so many times as far (in squared distance) as the middle one.
@@ -58,6 +58,7 @@ pub fn select<T: Copy>(
 /// `to_element` has the neighbours'
 /// distances to the list's element, slot by slot; `to_new` tells theirs to the new one.
 pub fn replace(
+    metric: Metric,
     distance: f32,
     to_element: &[f32],
     mut to_new: impl FnMut(usize) -> f32,
@@ -65,7 +66,7 @@ pub fn replace(
     must: bool,
 ) -> Option<usize> {
     let slots = || to_element.iter().copied().enumerate();
-    let limit = far_from(to_element);
+    let limit = far_from(metric, to_element);
     let is_far = |element: f32| element > limit;
     let far = to_element.iter().filter(|element| is_far(**element)).count();
     let ways = to_element.len() / WAYS;
@@ -98,14 +99,14 @@ pub fn replace(
 }
 
 /// Beyond which distance a neighbour is a way out. Inner products have no zero to be relative to.
-fn far_from(to_element: &[f32]) -> f32 {
+fn far_from(metric: Metric, to_element: &[f32]) -> f32 {
     let mut distances = to_element.to_vec();
     let middle = distances.len() / 2;
-    if middle == 0 {
+    if middle == 0 || metric == Metric::InnerProduct {
         return f32::INFINITY;
     }
     let (_, median, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
-    if *median > 0.0 { FAR * *median } else { f32::INFINITY }
+    FAR * *median
 }
 
 /// The level of the element with this number: floor(-ln(u) / ln(m)) with u uniform, from a

@@ -61,6 +61,10 @@ impl Coarse {
         Ok(Self { metric: space.metric(), rows })
     }
 
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
     /// The bytes that an element takes.
     pub const fn bytes(dims: usize) -> usize {
         ByteRows::row_bytes(dims)
