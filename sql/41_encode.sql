@@ -22,6 +22,7 @@ COMMENT ON FUNCTION encode_texts(text[], text) IS
     'unit-length embeddings of texts, encoded together; NULL stays NULL';
 
 CREATE FUNCTION clip_encoder_status(
+    OUT state text,
     OUT pid integer,
     OUT version text,
     OUT uptime_seconds double precision,
@@ -44,7 +45,8 @@ CREATE FUNCTION clip_encoder_status(
     OUT latency_p99_ms double precision,
     OUT restarts integer,
     OUT refused text[],
-    OUT confinement text
+    OUT confinement text,
+    OUT problem text
 ) RETURNS SETOF record
     AS 'MODULE_PATHNAME', 'clip_status_wrapper'
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED ROWS 1;
@@ -52,5 +54,5 @@ COMMENT ON FUNCTION clip_encoder_status() IS 'the encoder process at this moment
 
 CREATE VIEW clip_status AS SELECT * FROM clip_encoder_status();
 COMMENT ON VIEW clip_status IS
-    'the encoder process: device, models, queues, counters since its start, throughput, latency, restarts, models that it refuses, and what it has given up';
+    'the encoder process: state (running, or down, with the problem), device, models, queues, counters since its start, throughput, latency, restarts, models that it refuses, and what it has given up';
 GRANT SELECT ON clip_status TO PUBLIC;

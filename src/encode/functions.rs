@@ -2,7 +2,7 @@
 //! the encoder. Each call site keeps what it knows about its model for as long as its statement sees
 //! the same; `clip_query` keeps its last result too, because STABLE alone caches nothing.
 
-use pgclip_clip::protocol::Status;
+use pgclip_clip::protocol::LoadedModel;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{Array, PgMemoryContexts, name, pg_extern, pg_sys};
@@ -179,92 +179,77 @@ fn clip_query(
     }
 }
 
-/// One row about the encoder process.
+/// One row about the encoder process; where there is none to ask, why.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
-fn clip_status() -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(pid, i32),
-            name!(version, String),
-            name!(uptime_seconds, f64),
-            name!(device, String),
-            name!(runtime, String),
-            name!(models, Vec<String>),
-            name!(connections, i32),
-            name!(queued_images, i64),
-            name!(queued_texts, i64),
-            name!(images, i64),
-            name!(texts, i64),
-            name!(errors, i64),
-            name!(overloaded, i64),
-            name!(cancelled, i64),
-            name!(batches, i64),
-            name!(batch_fill, f64),
-            name!(cache_hits, i64),
-            name!(images_per_second, f64),
-            name!(latency_p50_ms, f64),
-            name!(latency_p99_ms, f64),
-            name!(restarts, i32),
-            name!(refused, Vec<String>),
-            name!(confinement, String),
-        ),
-    >,
-    ErrorReport,
+fn clip_status() -> TableIterator<
+    'static,
+    (
+        name!(state, String),
+        name!(pid, Option<i32>),
+        name!(version, Option<String>),
+        name!(uptime_seconds, Option<f64>),
+        name!(device, Option<String>),
+        name!(runtime, Option<String>),
+        name!(models, Option<Vec<String>>),
+        name!(connections, Option<i32>),
+        name!(queued_images, Option<i64>),
+        name!(queued_texts, Option<i64>),
+        name!(images, Option<i64>),
+        name!(texts, Option<i64>),
+        name!(errors, Option<i64>),
+        name!(overloaded, Option<i64>),
+        name!(cancelled, Option<i64>),
+        name!(batches, Option<i64>),
+        name!(batch_fill, Option<f64>),
+        name!(cache_hits, Option<i64>),
+        name!(images_per_second, Option<f64>),
+        name!(latency_p50_ms, Option<f64>),
+        name!(latency_p99_ms, Option<f64>),
+        name!(restarts, Option<i32>),
+        name!(refused, Option<Vec<String>>),
+        name!(confinement, Option<String>),
+        name!(problem, Option<String>),
+    ),
 > {
-    let Status {
-        pid,
-        version,
-        uptime_seconds,
-        device,
-        runtime_version,
-        runtime_error,
-        models,
-        connections,
-        queued_images,
-        queued_texts,
-        overloaded,
-        cancelled,
-        images,
-        texts,
-        item_errors,
-        image_batches,
-        text_batches,
-        image_batch_fill,
-        cache_hits,
-        images_per_second,
-        latency_p50_ms,
-        latency_p99_ms,
-        restarts,
-        refused,
-        confinement,
-        ..
-    } = requests::status()?;
-    let runtime = if runtime_error.is_empty() { runtime_version } else { runtime_error };
-    Ok(TableIterator::once((
-        pid as i32,
-        version,
-        uptime_seconds,
-        device,
-        runtime,
-        models.into_iter().map(|model| format!("{} on {}", model.name, model.device)).collect(),
-        connections as i32,
-        queued_images as i64,
-        queued_texts as i64,
-        images as i64,
-        texts as i64,
-        item_errors as i64,
-        overloaded as i64,
-        cancelled as i64,
-        (image_batches + text_batches) as i64,
-        image_batch_fill,
-        cache_hits as i64,
-        images_per_second,
-        latency_p50_ms,
-        latency_p99_ms,
-        restarts as i32,
-        refused,
-        confinement,
-    )))
+    let (answer, problem) = match requests::status() {
+        Ok(status) => (Some(status), None),
+        Err(Failure { message, detail, .. }) => {
+            let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+            (None, Some(message + &detail))
+        }
+    };
+    let status = answer.as_ref();
+    let state = if status.is_some() { "running" } else { "down" };
+    let model = |model: &LoadedModel| format!("{} on {}", model.name, model.device);
+    TableIterator::once((
+        state.to_owned(),
+        status.map(|s| s.pid as i32),
+        status.map(|s| s.version.clone()),
+        status.map(|s| s.uptime_seconds),
+        status.map(|s| s.device.clone()),
+        status.map(|s| match s.runtime_error.is_empty() {
+            true => s.runtime_version.clone(),
+            false => s.runtime_error.clone(),
+        }),
+        status.map(|s| s.models.iter().map(model).collect()),
+        status.map(|s| s.connections as i32),
+        status.map(|s| s.queued_images as i64),
+        status.map(|s| s.queued_texts as i64),
+        status.map(|s| s.images as i64),
+        status.map(|s| s.texts as i64),
+        status.map(|s| s.item_errors as i64),
+        status.map(|s| s.overloaded as i64),
+        status.map(|s| s.cancelled as i64),
+        status.map(|s| (s.image_batches + s.text_batches) as i64),
+        status.map(|s| s.image_batch_fill),
+        status.map(|s| s.cache_hits as i64),
+        status.map(|s| s.images_per_second),
+        status.map(|s| s.latency_p50_ms),
+        status.map(|s| s.latency_p99_ms),
+        status.map(|s| s.restarts as i32),
+        status.map(|s| s.refused.clone()),
+        status.map(|s| s.confinement.clone()),
+        problem,
+    ))
 }

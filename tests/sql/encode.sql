@@ -82,5 +82,5 @@ SELECT encode_image(image) IS NOT NULL AS image FROM pictures WHERE name = 'jpeg
 -- What the planner is told.
 SELECT p.proname, p.provolatile, p.proparallel, p.procost, obj_description(p.oid) IS NOT NULL AS comment
 FROM pg_proc AS p WHERE p.proname ~ '^(encode_|clip_query)' ORDER BY 1;
-SELECT pid > 0 AS pid, device, runtime <> '' AS runtime, cardinality(models) > 0 AS models, images > 0 AS images
+SELECT state, pid > 0 AS pid, device, runtime <> '' AS runtime, cardinality(models) > 0 AS models, images > 0 AS images, problem
 FROM clip_status;
