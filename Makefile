@@ -99,7 +99,7 @@ EXTENSION_ENV = PGRX_PG_CONFIG_PATH="$(PG_CONFIG)" LIBCLANG_PATH="$(DEPS)/libcla
 EXTENSION_ARGS = -p pgclip --target-dir $(BUILT) --no-default-features --features pg$(MAJOR)
 
 .PHONY: build extension programs
-build: extension programs ## Build the extension, the encoder and the demo
+build: extension programs ## Build the extension, the encoder, the loader and the demo
 
 extension: deps
 	$(call say,Build the extension for PostgreSQL $(MAJOR)); \
@@ -110,8 +110,8 @@ extension: deps
 
 # In one command, so that what both depend on is compiled once.
 programs: tools
-	$(call say,Build the encoder and the demo); \
-	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-encoder -p pgclip-demo --target-dir target; \
+	$(call say,Build the programs); \
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-encoder -p pgclip-load -p pgclip-demo --target-dir target; \
 	$(took)
 
 -include trainer/trainer.mk
@@ -123,7 +123,7 @@ programs: tools
 define put_files
 install -d "$$bin" "$$lib/pgclip" "$$share/extension" "$$share/pgclip/models"; \
 install -C -m 755 $(BUILT)/release/libpgclip.so "$$lib/pgclip.so"; \
-install -C -m 755 target/release/pgclip-encoder "$$bin/pgclip-encoder"; \
+install -C -m 755 target/release/pgclip-encoder target/release/pgclip-load "$$bin"; \
 install -C -m 755 "$(ONNXRUNTIME)" "$$lib/pgclip/libonnxruntime.so"; \
 install -C -m 644 $(wildcard *.control) $(BUILT)/pgclip--$(VERSION).sql $(wildcard sql/pgclip*--*.sql) "$$share/extension"; \
 for model in $(wildcard models/*/); do \
