@@ -36,7 +36,7 @@ pub enum Order {
 pub struct ScanOptions {
     /// `s` of the stop rule: how much farther than the k-th best row the walk looks.
     pub slack: f32,
-    /// The most rows found for one batch before it is handed out.
+    /// The most rows found for one batch before it is handed out, beside three times the batch.
     pub ef: usize,
     /// Rows of the first batch: the LIMIT, where it is known.
     pub batch: usize,
@@ -177,6 +177,10 @@ pub(crate) const ALIKE: f32 = 0.02;
 
 /// A walk of so many records asks itself whether it is caught before it has found all it wants.
 const LONG: u64 = 200;
+
+/// Rows that a batch may find beyond `ef`, in batches: of text-like queries' first 1,000 rows 0.80 were
+/// found with one.
+const BEYOND: usize = 3;
 
 /// A batch never grows past this.
 const LARGEST_BATCH: usize = 1000;
@@ -371,7 +375,7 @@ impl Scan {
                 self.phase = Phase::Finished;
                 break;
             }
-            if self.found.len() - before >= self.options.ef + self.batch {
+            if self.found.len() - before >= self.options.ef + BEYOND * self.batch {
                 break;
             }
             let bound = self.bound(space.metric());
