@@ -29,10 +29,11 @@ CREATE FUNCTION clip_attach(
     embedding text DEFAULT 'embedding',
     model text DEFAULT NULL,
     mode text DEFAULT 'sync',
-    on_error text DEFAULT NULL
+    on_error text DEFAULT NULL,
+    root text DEFAULT NULL
 ) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_attach_wrapper' LANGUAGE c VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION clip_attach(regclass, text, text, text, text, text) IS
+COMMENT ON FUNCTION clip_attach(regclass, text, text, text, text, text, text) IS
     'from now on the embedding column of a table follows its image column; for the table''s owner';
 
 CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding') RETURNS void
@@ -53,6 +54,8 @@ CREATE VIEW clip_binding AS
                 THEN 'async' ELSE 'sync' END AS mode,
            CASE WHEN pg_catalog.encode(t.tgargs, 'escape') LIKE '%\\000on_error=null\\000%'
                 THEN 'null' ELSE 'stop' END AS on_error,
+           pg_catalog.substring(pg_catalog.encode(t.tgargs, 'escape'),
+                                '\\000root=([^\\]+)\\000') AS root,
            t.tgenabled <> 'D' AS enabled
     FROM pg_catalog.pg_trigger AS t
     JOIN pg_catalog.pg_attribute AS i ON i.attrelid = t.tgrelid AND i.attnum = t.tgattr[0]
@@ -62,7 +65,7 @@ COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_colu
 REVOKE ALL ON clip_binding FROM PUBLIC;
 
 CREATE VIEW clip_columns AS
-    SELECT relation, image, embedding, model, mode, on_error, enabled
+    SELECT relation, image, embedding, model, mode, on_error, enabled, root
     FROM clip_binding
     WHERE pg_catalog.has_column_privilege(relation, embedding_number, 'SELECT');
 COMMENT ON VIEW clip_columns IS

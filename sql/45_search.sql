@@ -34,6 +34,22 @@ CREATE FUNCTION image_search(
 COMMENT ON FUNCTION image_search(anyelement, bytea, integer, text, text, real, boolean, jsonb) IS
     'the k rows of the table or view of tbl that look most like an image, with cosine similarity; filter as in text_search';
 
+CREATE FUNCTION image_search_file(
+    tbl anyelement,
+    root text,
+    path text,
+    k integer DEFAULT 10,
+    embedding_column text DEFAULT NULL,
+    model text DEFAULT NULL,
+    min_score real DEFAULT NULL,
+    with_image boolean DEFAULT false,
+    filter jsonb DEFAULT NULL
+) RETURNS TABLE (hit anyelement, score real)
+    AS 'MODULE_PATHNAME', 'image_search_file'
+    LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
+COMMENT ON FUNCTION image_search_file(anyelement, text, text, integer, text, text, real, boolean, jsonb) IS
+    'the same as image_search from the image in a file beneath a root';
+
 CREATE FUNCTION zero_shot(
     embedding embedding,
     labels text[],

@@ -72,9 +72,10 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::ImageTooLarge | ErrorKind::TextTooLong => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         ErrorKind::Overloaded => Code::ERRCODE_INSUFFICIENT_RESOURCES,
         ErrorKind::OutOfMemory => Code::ERRCODE_OUT_OF_MEMORY,
-        ErrorKind::ModelNotFound => Code::ERRCODE_UNDEFINED_FILE,
+        ErrorKind::ModelNotFound | ErrorKind::FileNotFound => Code::ERRCODE_UNDEFINED_FILE,
         ErrorKind::ModelClosed => Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        ErrorKind::ModelDigestMismatch | ErrorKind::ModelRefused => {
+        ErrorKind::FileRefused => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        ErrorKind::ModelDigestMismatch | ErrorKind::ModelRefused | ErrorKind::FileChanged => {
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
         ErrorKind::ModelInvalid => Code::ERRCODE_INVALID_PARAMETER_VALUE,
@@ -100,6 +101,11 @@ fn own_hint(kind: ErrorKind) -> Option<String> {
             "Try again later, or raise \"pgclip.max_queue\" and \"pgclip.max_request_memory\"."
                 .into()
         }
+        ErrorKind::FileNotFound | ErrorKind::FileRefused => {
+            "A path names a regular file beneath its root that the server's own user may read, with no link on the way."
+                .into()
+        }
+        ErrorKind::FileChanged => "Write files under another name, then rename them.".into(),
         ErrorKind::ModelNotFound | ErrorKind::ModelInvalid => {
             "Check the directory with \"pgclip-encoder check\".".into()
         }

@@ -10,6 +10,7 @@ use pgrx::{Array, PgMemoryContexts, name, pg_extern, pg_sys};
 use super::failure::Failure;
 use super::models::{self, Model};
 use super::requests;
+use super::roots;
 use crate::embedding::Embedding;
 use crate::extension::Extension;
 use crate::search::prompt;
@@ -106,6 +107,21 @@ fn encode_image(
     let site = unsafe { site(fcinfo) };
     let model = model(&mut site.model, fcinfo, model_name)?;
     Ok(requests::images(model, std::iter::once(Some(image)))?.pop().flatten())
+}
+
+#[pg_extern(sql = false)]
+fn encode_image_file(
+    root: Option<&str>,
+    path: Option<&str>,
+    model_name: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
+    let (Some(root), Some(path)) = (root, path) else { return Ok(None) };
+    let image = roots::resolve(&Extension::of_call(fcinfo), root)?.file(path);
+    // SAFETY: as above.
+    let site = unsafe { site(fcinfo) };
+    let model = model(&mut site.model, fcinfo, model_name)?;
+    Ok(Some(requests::image(model, image)?))
 }
 
 #[pg_extern(sql = false)]

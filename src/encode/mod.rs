@@ -3,7 +3,7 @@
 //!
 //! [`supervisor`] runs the process and [`watch`]es it, [`client`] talks to it, [`requests`] turns images and texts
 //! into requests and embeddings; [`models`] knows the registered models, [`registry`] changes
-//! them. ONNX Runtime is in none of these: it lives in the encoder alone.
+//! them, [`roots`] knows the directories that files are read from. ONNX Runtime is in none of these: it lives in the encoder alone.
 
 mod client;
 pub mod failure;
@@ -13,6 +13,7 @@ mod place;
 mod process;
 mod registry;
 pub mod requests;
+pub mod roots;
 mod socket;
 mod supervisor;
 mod watch;

@@ -12,11 +12,8 @@ use pgrx::{Spi, pg_extern, pg_sys};
 
 use super::failure::Failure;
 use super::models::{self, BUILTIN};
-use super::{place, requests};
+use super::{place, requests, roots};
 use crate::extension::Extension;
-
-/// OID of the role `pg_read_server_files` (src/include/catalog/pg_authid.dat).
-const READ_SERVER_FILES: u32 = 4569;
 
 #[pg_extern(sql = false)]
 fn clip_register_model(
@@ -24,7 +21,7 @@ fn clip_register_model(
     directory: &str,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
-    check_rights("register")?;
+    roots::check_reader("register a model")?;
     check_name(name)?;
     if !Path::new(directory).is_absolute() || directory.len() > MAX_PATH_BYTES {
         return Err(Failure::new(
@@ -67,7 +64,7 @@ fn clip_register_model(
 
 #[pg_extern(sql = false)]
 fn clip_drop_model(name: &str, fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
-    check_rights("drop")?;
+    roots::check_reader("drop a model")?;
     let extension = Extension::of_call(fcinfo);
     let model = models::resolve(&extension, Some(name))?;
     if model.builtin {
@@ -171,21 +168,6 @@ fn verify(directory: &str) -> Result<(), Failure> {
         };
         Failure::new(code, error.to_string()).hint(hint)
     })
-}
-
-fn check_rights(what: &str) -> Result<(), Failure> {
-    // SAFETY: catalog lookups inside a transaction.
-    let allowed = unsafe {
-        pg_sys::has_privs_of_role(pg_sys::GetUserId(), pg_sys::Oid::from_u32(READ_SERVER_FILES))
-    };
-    if allowed {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-        format!("permission denied to {what} a model"),
-    )
-    .detail("Only roles with the privileges of the \"pg_read_server_files\" role may do so."))
 }
 
 fn check_name(name: &str) -> Result<(), Failure> {

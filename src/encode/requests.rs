@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 
 use half::f16;
 use pgclip_clip::protocol::{
-    ByteBuf, ErrorKind, ItemError, MAX_TEXT_BYTES, ModelInfo, Request, Response, Status,
+    ByteBuf, ErrorKind, Image, ItemError, MAX_PATH_BYTES, MAX_TEXT_BYTES, ModelInfo, Request,
+    Response, Status,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
@@ -32,27 +33,39 @@ pub type Item = Result<Vec<f16>, Failure>;
 /// Images that go to the encoder together.
 #[derive(Debug, Default)]
 pub struct Batch {
-    images: Vec<ByteBuf>,
+    images: Vec<Image>,
     bytes: usize,
 }
 
 impl Batch {
     /// Whether an image is small enough to be sent at all.
-    pub fn check(image: &[u8]) -> Result<(), Failure> {
-        if image.len() <= MAX_IMAGE_BYTES {
+    pub fn check(image: &Image) -> Result<(), Failure> {
+        if let Image::File { path, .. } = image
+            && path.len() > MAX_PATH_BYTES
+        {
+            return Err(Failure::new(
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                format!("a path of {} bytes is longer than {MAX_PATH_BYTES} bytes", path.len()),
+            ));
+        }
+        Self::check_bytes(image.sent_bytes())
+    }
+
+    /// The same for an image of this many bytes.
+    pub fn check_bytes(bytes: usize) -> Result<(), Failure> {
+        if bytes <= MAX_IMAGE_BYTES {
             return Ok(());
         }
         let message = format!(
-            "an image of {} bytes is larger than the {MAX_IMAGE_BYTES} bytes that are allowed",
-            image.len()
+            "an image of {bytes} bytes is larger than the {MAX_IMAGE_BYTES} bytes that are allowed"
         );
         Err(Failure::from_encoder(ErrorKind::ImageTooLarge, message, String::new()))
     }
 
     /// Adds an image that passed [`Batch::check`].
-    pub fn push(&mut self, image: &[u8]) {
-        self.bytes += image.len();
-        self.images.push(ByteBuf::from(image));
+    pub fn push(&mut self, image: Image) {
+        self.bytes += image.sent_bytes();
+        self.images.push(image);
     }
 
     pub fn is_empty(&self) -> bool {
@@ -111,6 +124,15 @@ fn elements(item: Result<ByteBuf, ItemError>, dimensions: usize) -> Result<Item,
     }
 }
 
+/// The embedding of one image.
+pub fn image(model: &Model, image: Image) -> Result<Embedding, Failure> {
+    let mut batch = Batch::default();
+    Batch::check(&image)?;
+    batch.push(image);
+    let item = batch.send(model)?.wait()?.pop().expect("one item for one image");
+    to_embedding(&item?)
+}
+
 /// The embeddings of images that come from an iterator, at the places where they come from.
 pub fn images<'a>(
     model: &Model,
@@ -139,8 +161,8 @@ pub fn images<'a>(
         embeddings.push(None);
         let Some(image) = image else { continue };
         places.push_back(embeddings.len() - 1);
-        Batch::check(image)?;
-        batch.push(image);
+        Batch::check_bytes(image.len())?;
+        batch.push(image.to_vec().into());
         if batch.is_full() {
             if under_way.len() == IN_FLIGHT {
                 receive(&mut under_way, &mut places, &mut embeddings)?;

@@ -9,6 +9,7 @@ use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
 
 use super::binding::{self, Binding, Mode, OnError};
 use super::errors;
+use super::image::Kind;
 use super::key::{self, Key};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
@@ -16,6 +17,7 @@ use crate::encode::models;
 use crate::extension::{Extension, namespace_name, quoted};
 
 #[pg_extern(sql = false)]
+#[allow(clippy::too_many_arguments)]
 fn clip_attach(
     table: Option<pg_sys::Oid>,
     image: Option<&str>,
@@ -23,6 +25,7 @@ fn clip_attach(
     model: Option<&str>,
     mode: Option<&str>,
     on_error: Option<&str>,
+    root: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
     let (Some(table), Some(image), Some(embedding)) = (table, image, embedding) else {
@@ -40,7 +43,9 @@ fn clip_attach(
     let model = models::resolve(&extension, model)?;
     let image_column = Column::find(&relation, image)?;
     let embedding_column = Column::find(&relation, embedding)?;
-    image_column.expect(&name, "bytea", image_column.base == pg_sys::BYTEAOID)?;
+    let wanted = if root.is_some() { "text" } else { "bytea or oid" };
+    let kind = Kind::of_column(&extension, image_column.base, root)?;
+    image_column.expect(&name, wanted, kind.is_some())?;
     let is_embedding = embedding_column.base == Embedding::type_oid();
     embedding_column.expect(&name, "embedding", is_embedding)?;
     // A generated image is computed anew by each update of its row, ours included.
@@ -71,7 +76,9 @@ fn clip_attach(
     }
     refuse_attached(&extension, &relation, embedding)?;
     let mut watched = vec![quoted(image), quoted(embedding)];
-    let mut options = String::new();
+    let mut options = root
+        .map(|root| format!(", {}", pgrx::spi::quote_literal(format!("root={root}"))))
+        .unwrap_or_default();
     if on_error == OnError::Null {
         let key = Key::of(table)?.ok_or_else(|| key::missing(&name))?;
         options.push_str(", 'on_error=null'");
@@ -227,7 +234,10 @@ impl Column {
             Code::ERRCODE_DATATYPE_MISMATCH,
             format!("column {} of table {table} is not of type {wanted}", quoted(&self.name)),
         )
-        .hint("The image is of type bytea, the embedding of type embedding."))
+        .hint(
+            "The image is of type bytea, or oid for large objects, or text for paths beneath a root \
+             (root => '…'); the embedding is of type embedding.",
+        ))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which model an embedding column belongs to. The binding of an attached column *is* its trigger
 //! `clip_ingest`: the trigger's columns are the image and the embedding (`UPDATE OF image,
 //! embedding`, and with mode async the primary key), its arguments the model's name and digest, then
-//! options (`mode=async`, `on_error=null`). So it follows renames, is cloned to
+//! options (`mode=async`, `on_error=null`, `root=archive`). So it follows renames, is cloned to
 //! partitions, goes with the table, and is part of every dump, with nothing to keep in step.
 
 use std::ffi::CStr;
@@ -27,6 +27,8 @@ pub struct Binding {
     pub digest: String,
     pub mode: Mode,
     pub on_error: OnError,
+    /// The root that the image column has paths beneath.
+    pub root: Option<String>,
 }
 
 /// When rows are encoded.
@@ -72,10 +74,12 @@ impl Binding {
             let argument =
                 |at: usize| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned();
             let (mut mode, mut on_error) = (Mode::default(), OnError::default());
+            let mut root = None;
             for at in 2..trigger.tgnargs as usize {
-                match argument(at).as_str() {
-                    "mode=async" => mode = Mode::Async,
-                    "on_error=null" => on_error = OnError::Null,
+                match argument(at).split_once('=') {
+                    Some(("mode", "async")) => mode = Mode::Async,
+                    Some(("on_error", "null")) => on_error = OnError::Null,
+                    Some(("root", name)) => root = Some(name.to_owned()),
                     _ => return Err(foreign()),
                 }
             }
@@ -89,6 +93,7 @@ impl Binding {
                 digest: argument(1),
                 mode,
                 on_error,
+                root,
             })
         }
     }

@@ -10,10 +10,12 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use pgclip_clip::protocol::Image;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
-use super::write::{Row, Target, stored};
+use super::image::Raw;
+use super::write::{Row, Target};
 use crate::encode::failure::Failure;
 use crate::encode::requests::{Batch, IN_FLIGHT, Item, Sent, to_embedding};
 use crate::extension::{Extension, Identity};
@@ -77,16 +79,18 @@ pub fn rows(
         pgrx::check_for_interrupts!();
         items.push(None);
         // SAFETY: the relation is open, a snapshot active.
-        let Some((row, image)) = (unsafe { read(relation, target, *tid) }) else {
+        let Some((row, image)) = (unsafe { read(relation, target, *tid)? }) else {
             rows.push(None);
             continue;
         };
         rows.push(Some(row));
-        if let Err(failure) = Batch::check(&image) {
-            items[rows.len() - 1] = Some(Err(failure));
-            continue;
+        match image.and_then(|image| Batch::check(&image).map(|()| image)) {
+            Ok(image) => batch.push(image),
+            Err(failure) => {
+                items[rows.len() - 1] = Some(Err(failure));
+                continue;
+            }
         }
-        batch.push(&image);
         places.push(rows.len() - 1);
         if batch.is_full() {
             if under_way.len() == IN_FLIGHT {
@@ -117,7 +121,10 @@ pub fn rows(
     Ok(outcomes)
 }
 
-/// A row that has an image and no embedding, and its image.
+/// A row that has an image and no embedding, and its image or why it cannot be reached.
+type Wanting = (Row, Result<Image, Failure>);
+
+/// The row at `tid`, if it has an image and no embedding.
 ///
 /// # Safety
 /// The relation must be open and a snapshot active.
@@ -125,7 +132,7 @@ unsafe fn read(
     relation: &PgRelation,
     target: &Rc<Target>,
     tid: pg_sys::ItemPointerData,
-) -> Option<(Row, Vec<u8>)> {
+) -> Result<Option<Wanting>, Failure> {
     // SAFETY: the caller's promise; the slot is its own and dropped before anything is returned.
     unsafe {
         let (open, mut at) = (relation.as_ptr(), tid);
@@ -136,24 +143,16 @@ unsafe fn read(
             let mut copied = false;
             let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
             let columns = (*open).rd_att;
-            let image = stored(tuple, target.binding.image, columns);
-            let embedding = stored(tuple, target.binding.embedding, columns);
-            if let (Some(raw), None) = (image, embedding) {
-                let value = raw.as_ptr().cast_mut().cast::<pg_sys::varlena>();
-                let plain = pg_sys::pg_detoast_datum_packed(value);
-                let bytes = std::slice::from_raw_parts(
-                    pgrx::vardata_any(plain).cast::<u8>(),
-                    pgrx::varsize_any_exhdr(plain),
-                );
+            let image = Raw::of(tuple, target.binding.image, columns)?;
+            let embedding = Raw::of(tuple, target.binding.embedding, columns)?;
+            if let (Some(raw), true) = (image.bytes(), embedding.is_null()) {
                 let row = Row { target: Rc::clone(target), tid, raw: raw.into() };
-                found = Some((row, bytes.to_vec()));
-                if plain != value {
-                    pg_sys::pfree(plain.cast());
-                }
+                let _identity = Identity::assume(target.owner);
+                found = Some((row, target.image(image)));
             }
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
-        found
+        Ok(found)
     }
 }
 
@@ -245,8 +244,9 @@ unsafe fn lock(relation: &PgRelation, row: &Row, wait: bool) -> Lock {
                 let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
                 let columns = (*open).rd_att;
                 let binding = &row.target.binding;
-                let same = stored(tuple, binding.image, columns) == Some(&*row.raw);
-                match same && stored(tuple, binding.embedding, columns).is_none() {
+                let raw = |column| Raw::of(tuple, column, columns);
+                let same = raw(binding.image).is_ok_and(|image| image.bytes() == Some(&*row.raw));
+                match same && raw(binding.embedding).is_ok_and(Raw::is_null) {
                     true => Lock::Held((*slot).tts_tid),
                     false => Lock::Settled,
                 }

@@ -10,6 +10,7 @@ pub mod background;
 pub mod binding;
 mod errors;
 mod fill;
+mod image;
 mod key;
 mod later;
 mod queue;

@@ -20,6 +20,7 @@ use std::ffi::c_void;
 use std::mem;
 use std::rc::Rc;
 
+use pgclip_clip::protocol::Image;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_guard, pg_sys};
 
@@ -127,7 +128,9 @@ pub fn target(
 ) -> Result<Rc<Target>, Failure> {
     // SAFETY: the trigger's relation is open.
     let oid = unsafe { (*relation).rd_id };
-    let is_it = |target: &&Rc<Target>| target.is_of(oid, &binding);
+    // SAFETY: reads the backend's identity.
+    let user = unsafe { pg_sys::GetUserId() };
+    let is_it = |target: &&Rc<Target>| target.is_of(oid, &binding, user);
     watch();
     let known = with_level(address, |level| level.targets.iter().find(is_it).cloned());
     if let Some(target) = known {
@@ -152,8 +155,8 @@ pub fn push_later(address: usize, row: Row) -> Result<(), Failure> {
 }
 
 /// Takes in a row with its image; may wait for an earlier batch and write it.
-pub fn push(address: usize, row: Row, image: &[u8]) -> Result<(), Failure> {
-    if let Err(failure) = Batch::check(image) {
+pub fn push(address: usize, row: Row, image: Image) -> Result<(), Failure> {
+    if let Err(failure) = Batch::check(&image) {
         return row.fail(failure);
     }
     let full = with_level(address, |level| {

@@ -66,6 +66,7 @@ struct Change {
     next: String,
     mode: Mode,
     on_error: OnError,
+    root: Option<String>,
 }
 
 /// An index of the old column, and how it is built on the second one.
@@ -148,6 +149,7 @@ impl Change {
             next,
             mode: binding.mode,
             on_error: binding.on_error,
+            root: binding.root,
         };
         change.refuse_dependents()?;
         match state {
@@ -217,8 +219,10 @@ impl Change {
     }
 
     fn attach(&self, column: &str) -> Result<(), Failure> {
-        let query =
-            format!("SELECT {}.clip_attach($1, $2, $3, $4, $5, $6)", self.extension.schema_name());
+        let query = format!(
+            "SELECT {}.clip_attach($1, $2, $3, $4, $5, $6, $7)",
+            self.extension.schema_name()
+        );
         let mode = if self.mode == Mode::Async { "async" } else { "sync" };
         let on_error = if self.on_error == OnError::Null { "null" } else { "stop" };
         Spi::run_with_args(
@@ -230,6 +234,7 @@ impl Change {
                 self.model.as_str().into(),
                 mode.into(),
                 on_error.into(),
+                self.root.as_deref().into(),
             ],
         )
         .map_err(broken)

@@ -5,9 +5,10 @@
 use std::ffi::c_void;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgTupleDesc, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 
 use super::binding::{self, Binding, Mode};
+use super::image::Raw;
 use super::queue;
 use super::write::Row;
 use crate::encode::failure::Failure;
@@ -22,59 +23,11 @@ enum Action {
     Clear,
 }
 
-/// A column's value as the row has it, compressed or out of line.
-#[derive(Clone, Copy)]
-struct Raw(Option<*mut pg_sys::varlena>);
-
-impl Raw {
-    /// An error: the column is of a type without a length in front, so somebody made this trigger
-    /// by hand.
-    ///
-    /// # Safety
-    /// The tuple must be live and of the description.
-    unsafe fn of(
-        tuple: pg_sys::HeapTuple,
-        column: i16,
-        columns: pg_sys::TupleDesc,
-    ) -> Result<Self, Failure> {
-        // SAFETY: the caller's promise; a description that is not counted is not released.
-        unsafe {
-            let described = PgTupleDesc::from_pg_unchecked(columns);
-            let at = usize::try_from(column - 1).ok();
-            if at.and_then(|at| described.get(at)).is_none_or(|column| column.attlen != -1) {
-                return Err(Failure::new(
-                    Code::ERRCODE_DATATYPE_MISMATCH,
-                    "the trigger's columns are not an image and an embedding",
-                )
-                .hint("Drop the trigger and call clip_attach."));
-            }
-            let mut null = false;
-            let datum = pg_sys::heap_getattr(tuple, column.into(), columns, &mut null);
-            Ok(Self((!null).then(|| datum.cast_mut_ptr())))
-        }
-    }
-
-    fn is_null(self) -> bool {
-        self.0.is_none()
-    }
-
-    /// The bytes in the row. Equal bytes are equal values: out of line, the same stored value.
-    ///
-    /// # Safety
-    /// The row must live longer than the result.
-    unsafe fn bytes<'a>(self) -> Option<&'a [u8]> {
-        // SAFETY: a value in a row is a varlena with its length in front.
-        self.0
-            .map(|at| unsafe { std::slice::from_raw_parts(at.cast::<u8>(), pgrx::varsize_any(at)) })
-    }
-}
-
 impl Action {
     /// Encode what has an image and no embedding, and what has another image than before unless
     /// the statement wrote the embedding too.
     fn decide(image: Raw, embedding: Raw, old: Option<(Raw, Raw)>) -> Self {
-        // SAFETY: both rows live as long as the trigger's call.
-        let differs = |a: Raw, b: Raw| unsafe { a.bytes() != b.bytes() };
+        let differs = |a: Raw, b: Raw| a.bytes() != b.bytes();
         let stale = old.is_some_and(|(old_image, old_embedding)| {
             differs(image, old_image) && !differs(embedding, old_embedding)
         });
@@ -115,25 +68,28 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
         let level = (&raw const *data).cast::<c_void>() as usize;
         let target = queue::target(level, &extension, data.tg_relation, binding)?;
         let tid = (*new).t_self;
-        match image.0 {
-            None => target.clear(tid),
-            Some(image) => {
-                let raw = Raw(Some(image)).bytes().unwrap_or_default();
-                if target.binding.mode == Mode::Async {
-                    return queue::push_later(level, Row { target, tid, raw: raw.into() });
-                }
-                let plain = pg_sys::pg_detoast_datum_packed(image);
-                let bytes = std::slice::from_raw_parts(
-                    pgrx::vardata_any(plain).cast(),
-                    pgrx::varsize_any_exhdr(plain),
-                );
-                let queued = queue::push(level, Row { target, tid, raw: raw.into() }, bytes);
-                if plain != image {
-                    pg_sys::pfree(plain.cast());
-                }
-                queued
-            }
+        let Some(raw) = image.bytes().map(Into::into) else { return target.clear(tid) };
+        let row = Row { target, tid, raw };
+        // The worker has the owner's rights: those of who inserts are looked at now.
+        if row.target.binding.mode == Mode::Async {
+            return match row.target.check(image) {
+                Ok(()) => queue::push_later(level, row),
+                Err(failure) => refuse(&row, failure),
+            };
         }
+        match row.target.image(image) {
+            Ok(image) => queue::push(level, row, image),
+            Err(failure) => refuse(&row, failure),
+        }
+    }
+}
+
+/// A row whose image is not to be had. Missing rights end the statement whatever `on_error` says:
+/// noted, the row would be encoded later with the rights of the table's owner.
+fn refuse(row: &Row, failure: Failure) -> Result<(), Failure> {
+    match failure.code == Code::ERRCODE_INSUFFICIENT_PRIVILEGE {
+        true => Err(row.explain(failure)),
+        false => row.fail(failure),
     }
 }
 

@@ -3,12 +3,14 @@
 
 use std::rc::Rc;
 
+use pgclip_clip::protocol::Image;
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
 use super::binding::{Binding, OnError};
 use super::errors::Errors;
+use super::image::{Kind, Raw};
 use super::key::{self, Key};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
@@ -32,6 +34,9 @@ pub struct Target {
     pub key: Option<Key>,
     /// Whether an earlier failure is noted that an embedding must clear.
     pub has_errors: bool,
+    kind: Kind,
+    /// Whose right to the root was checked.
+    user: pg_sys::Oid,
     plan: Plan,
 }
 
@@ -57,7 +62,8 @@ pub struct Row {
 }
 
 impl Target {
-    /// With `keyed`, rows are known by their primary key whatever becomes of them.
+    /// With `keyed`, rows are known by their primary key whatever becomes of them, and images that
+    /// lie elsewhere are reached with the rights of the table's owner.
     ///
     /// # Safety
     /// `relation` must be open.
@@ -92,11 +98,15 @@ impl Target {
             return Err(not_ours(&binding));
         };
         let embedding_type = Embedding::type_oid();
-        if base_type(image.atttypid) != pg_sys::BYTEAOID
-            || base_type(embedding.atttypid) != embedding_type
-        {
+        // Apart from the statement that wrote a row, nobody's rights but the owner's are at hand.
+        let background = keyed.then(|| Identity::assume(owner));
+        // SAFETY: reads the backend's identity.
+        let user = unsafe { pg_sys::GetUserId() };
+        let kind = Kind::of_column(extension, base_type(image.atttypid), binding.root.as_deref())?;
+        drop(background);
+        let (Some(kind), true) = (kind, base_type(embedding.atttypid) == embedding_type) else {
             return Err(not_ours(&binding));
-        }
+        };
         let model = binding.resolve(extension)?;
         let update = format!(
             "UPDATE ONLY {table} SET {} = $1 WHERE ctid OPERATOR(pg_catalog.=) $2\0",
@@ -131,12 +141,24 @@ impl Target {
             extension,
             key,
             has_errors,
+            kind,
+            user,
             plan,
         })
     }
 
-    pub fn is_of(&self, relation: pg_sys::Oid, binding: &Binding) -> bool {
-        self.relation == relation && self.binding == *binding
+    pub fn is_of(&self, relation: pg_sys::Oid, binding: &Binding, user: pg_sys::Oid) -> bool {
+        self.relation == relation && self.binding == *binding && self.user == user
+    }
+
+    /// The image that a value of the image column means.
+    pub fn image(&self, raw: Raw) -> Result<Image, Failure> {
+        self.kind.image(raw)
+    }
+
+    /// Whether the current user may have that image encoded.
+    pub fn check(&self, raw: Raw) -> Result<(), Failure> {
+        self.kind.check(raw)
     }
 
     pub fn model(&self) -> &Model {
@@ -292,8 +314,8 @@ impl Row {
                 let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
                 let next = (*(*tuple).t_data).t_ctid;
                 if same_place(next, tid) {
-                    let image = stored(tuple, binding.image, (*relation).rd_att);
-                    let same = image == Some(&*self.raw);
+                    let image = Raw::of(tuple, binding.image, (*relation).rd_att);
+                    let same = image.is_ok_and(|image| image.bytes() == Some(&*self.raw));
                     let own = &raw mut pg_sys::SnapshotSelfData;
                     if same && pg_sys::table_tuple_fetch_row_version(relation, &mut tid, own, slot)
                     {
@@ -365,25 +387,6 @@ impl Row {
     }
 }
 
-/// A column's bytes as the row has them, compressed or out of line.
-///
-/// # Safety
-/// The tuple must outlive the result, be of the description, and the column of variable length.
-pub unsafe fn stored<'a>(
-    tuple: pg_sys::HeapTuple,
-    column: i16,
-    columns: pg_sys::TupleDesc,
-) -> Option<&'a [u8]> {
-    // SAFETY: the caller's promise; such a value has its length in front.
-    unsafe {
-        let mut null = false;
-        let value = pg_sys::heap_getattr(tuple, column.into(), columns, &mut null);
-        let value = value.cast_mut_ptr::<pg_sys::varlena>();
-        let bytes = || std::slice::from_raw_parts(value.cast(), pgrx::varsize_any(value));
-        (!null).then(bytes)
-    }
-}
-
 fn same_place(a: pg_sys::ItemPointerData, b: pg_sys::ItemPointerData) -> bool {
     pgrx::itemptr::item_pointer_get_both(a) == pgrx::itemptr::item_pointer_get_both(b)
 }
@@ -399,7 +402,7 @@ fn not_ours(binding: &Binding) -> Failure {
         Code::ERRCODE_DATATYPE_MISMATCH,
         format!("trigger \"{}\" does not fit the columns of its table", binding.trigger_name),
     )
-    .detail("It wants an image of type bytea and an embedding of type embedding.")
+    .detail("It wants an image of type bytea (or oid, or text with a root) and an embedding of type embedding.")
     .hint("Drop the trigger and call clip_attach.")
 }
 

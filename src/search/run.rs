@@ -1,6 +1,7 @@
 //! `text_search` and `image_search`: one query over the searched relation, planned anew each time
 //! with the caller's rights, its rows going straight to the result.
 
+use pgclip_clip::protocol::Image;
 use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
@@ -10,7 +11,7 @@ use super::prompt;
 use super::source::Source;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
-use crate::encode::requests;
+use crate::encode::{requests, roots};
 use crate::extension::Extension;
 
 /// The most hits of one search.
@@ -243,21 +244,51 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
 unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
     // SAFETY: the arguments are of the types in the function's SQL declaration.
     unsafe {
-        let Some(image) = pg_getarg::<&[u8]>(fcinfo, 1) else {
-            return result_store(fcinfo).map(|_| ());
-        };
+        match pg_getarg::<Vec<u8>>(fcinfo, 1) {
+            Some(image) => by_example(fcinfo, 2, |_| Ok(image.into())),
+            None => result_store(fcinfo).map(|_| ()),
+        }
+    }
+}
+
+/// `image_search_file(tbl, root, path, k, embedding_column, model, min_score, with_image, filter)`
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn by_file(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
+    // SAFETY: as above.
+    unsafe {
+        match (pg_getarg::<String>(fcinfo, 1), pg_getarg::<String>(fcinfo, 2)) {
+            (Some(root), Some(path)) => {
+                by_example(fcinfo, 3, |extension| Ok(roots::resolve(extension, &root)?.file(&path)))
+            }
+            _ => result_store(fcinfo).map(|_| ()),
+        }
+    }
+}
+
+/// The arguments from `first` on are those of `image_search` from `k` on.
+///
+/// # Safety
+/// `fcinfo` must be the call's own.
+unsafe fn by_example(
+    fcinfo: pg_sys::FunctionCallInfo,
+    first: usize,
+    image: impl FnOnce(&Extension) -> Result<Image, Failure>,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's promise.
+    unsafe {
         let options = Options::new(
-            pg_getarg(fcinfo, 2),
-            pg_getarg(fcinfo, 3),
-            pg_getarg(fcinfo, 4),
-            pg_getarg(fcinfo, 5),
-            pg_getarg(fcinfo, 6),
+            pg_getarg(fcinfo, first),
+            pg_getarg(fcinfo, first + 1),
+            pg_getarg(fcinfo, first + 2),
+            pg_getarg(fcinfo, first + 3),
+            pg_getarg(fcinfo, first + 4),
         )?;
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
-        let filter = Filter::of_call(fcinfo, 7, &source, PARAMETERS + 1)?;
-        let mut encoded = requests::images(&source.model, std::iter::once(Some(image)))?;
-        let wanted = encoded.pop().flatten().expect("an image has an embedding or an error");
+        let filter = Filter::of_call(fcinfo, first + 5, &source, PARAMETERS + 1)?;
+        let wanted = requests::image(&source.model, image(&extension)?)?;
         search(fcinfo, &extension, &source, filter, &options, wanted)
     }
 }
@@ -295,6 +326,23 @@ extern "C" fn pg_finfo_image_search() -> &'static pg_sys::Pg_finfo_record {
 pub unsafe extern "C-unwind" fn text_search(fcinfo: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     // SAFETY: PostgreSQL's own call.
     unsafe { by_text(fcinfo) }.unwrap_or_else(|failure| failure.raise());
+    pg_sys::Datum::null()
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_image_search_file() -> &'static pg_sys::Pg_finfo_record {
+    &V1
+}
+
+/// # Safety
+/// Called by PostgreSQL only.
+#[pg_guard]
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn image_search_file(
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> pg_sys::Datum {
+    // SAFETY: PostgreSQL's own call.
+    unsafe { by_file(fcinfo) }.unwrap_or_else(|failure| failure.raise());
     pg_sys::Datum::null()
 }
 

@@ -21,7 +21,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The version that both ends say in their Hello. It grows with any change to a message.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The most images or texts in one request.
 pub const MAX_ITEMS: usize = 4096;
@@ -41,17 +41,43 @@ pub struct ModelRef {
     pub digest: [u8; 32],
 }
 
+/// An image of a request: its file's bytes, or where the encoder finds them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Image {
+    /// The bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file.
+    Bytes(ByteBuf),
+    /// A regular file that lies beneath a directory, with no link on the way: an absolute path, and
+    /// one relative to it.
+    File { root: String, path: String },
+}
+
+impl Image {
+    /// Bytes of the image that are sent.
+    pub fn sent_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::File { .. } => 0,
+        }
+    }
+}
+
+impl From<Vec<u8>> for Image {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(ByteBuf::from(bytes))
+    }
+}
+
 /// What a client asks. The order of the variants is part of the format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Request {
     /// The first message of a connection. Its form is the same in every version.
     Hello { version: u32 },
-    /// Encode images: the bytes of JPEG, PNG, WebP, BMP, TIFF or GIF files.
+    /// Encode images.
     Images {
         id: u64,
         model: ModelRef,
         #[serde(deserialize_with = "bounded")]
-        images: Vec<ByteBuf>,
+        images: Vec<Image>,
     },
     /// Encode texts, exactly as they are written.
     Texts {
@@ -133,6 +159,12 @@ pub enum ErrorKind {
     OutOfMemory,
     /// The encoder may not read the model directory.
     ModelClosed,
+    /// There is no file of that path beneath the root, or no such root.
+    FileNotFound,
+    /// The path leaves its root or comes by a link, it is no regular file, or cannot be read.
+    FileRefused,
+    /// The file was written to while it was read.
+    FileChanged,
 }
 
 /// What is inside a model directory, as found by loading it.

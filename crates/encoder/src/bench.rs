@@ -10,7 +10,7 @@ use crate::process::cpu_time;
 use crate::settings::EngineOptions;
 use anyhow::{Context, ensure};
 use clap::Args;
-use pgclip_clip::protocol::{ByteBuf, ModelRef};
+use pgclip_clip::protocol::{Image, ModelRef};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -43,7 +43,7 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
         None => generate()?,
     };
     ensure!(!images.is_empty(), "the folder holds no files");
-    let bytes: usize = images.iter().map(|image| image.len()).sum();
+    let bytes: usize = images.iter().map(Image::sent_bytes).sum();
     let engine = &options.engine;
     let (emit, events) = channel();
     let pipeline =
@@ -134,7 +134,7 @@ impl Bench<'_> {
     }
 
     /// Images through the whole pipeline.
-    fn images(&self, images: &[ByteBuf]) -> anyhow::Result<Rate> {
+    fn images(&self, images: &[Image]) -> anyhow::Result<Rate> {
         let mut next = images.iter().cycle();
         let size = self.options.engine.max_batch();
         self.drive(Lane::Images, || {
@@ -156,7 +156,7 @@ impl Bench<'_> {
     }
 
     /// Images through decoding and resizing alone, and through inference alone.
-    fn apart(&self, images: &[ByteBuf]) -> anyhow::Result<(Rate, Rate)> {
+    fn apart(&self, images: &[Image]) -> anyhow::Result<(Rate, Rate)> {
         let limits = encode::limits(&self.options.engine);
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.options.engine.threads()).build()?;
@@ -165,8 +165,8 @@ impl Bench<'_> {
         let mut batches = images.chunks(self.options.engine.max_batch()).cycle();
         while (prepare.elapsed + infer.elapsed).as_secs_f64() < self.options.seconds {
             let batch = batches.next().unwrap_or_default();
-            let prepared = prepare
-                .add(batch.len(), || Ok(pool.install(|| encode::prepare(model, batch, &limits))))?;
+            let work = || encode::prepare(model, batch, &limits, &Confinement::none());
+            let prepared = prepare.add(batch.len(), || Ok(pool.install(work)))?;
             infer.add(batch.len(), || Ok(encode::infer(prepared)?))?;
         }
         Ok((prepare, infer))
@@ -190,7 +190,7 @@ impl Rate {
 }
 
 /// The files of a folder, by name.
-fn read_folder(folder: &Path) -> anyhow::Result<Vec<ByteBuf>> {
+fn read_folder(folder: &Path) -> anyhow::Result<Vec<Image>> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut paths: Vec<PathBuf> =
         entries.map(|entry| Ok(entry?.path())).collect::<anyhow::Result<_>>()?;
@@ -203,13 +203,13 @@ fn read_folder(folder: &Path) -> anyhow::Result<Vec<ByteBuf>> {
         if bytes > MAX_BYTES {
             break;
         }
-        images.push(ByteBuf::from(image));
+        images.push(Image::from(image));
     }
     Ok(images)
 }
 
 /// 64 JPEG of 640 × 480: gradients with blocks of noise, about what a camera's image costs.
-fn generate() -> anyhow::Result<Vec<ByteBuf>> {
+fn generate() -> anyhow::Result<Vec<Image>> {
     let mut state = 1u32;
     let mut noise = move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -222,7 +222,7 @@ fn generate() -> anyhow::Result<Vec<ByteBuf>> {
         });
         let mut jpeg = std::io::Cursor::new(Vec::new());
         image.write_to(&mut jpeg, image::ImageFormat::Jpeg)?;
-        Ok(ByteBuf::from(jpeg.into_inner()))
+        Ok(Image::from(jpeg.into_inner()))
     };
     (0..64).map(&mut one).collect()
 }

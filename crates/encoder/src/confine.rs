@@ -7,12 +7,14 @@
 //! round: everything may be read but the data directory, tablespaces, and shared memory in
 //! `/dev/shm`. Landlock cannot take away a part of what a rule gives, so there is a rule for each
 //! neighbour of those directories and of all directories above them. A neighbour that appears
-//! later has no rule: when a model lies there, the encoder ends and the supervisor starts another.
+//! later has no rule: when a model or an image lies there, the encoder ends and the supervisor starts another.
 
+use crate::process;
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
 };
+use pgclip_clip::report::TOO_NEW;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,9 +37,9 @@ pub struct Confinement {
     pub description: String,
 }
 
-/// Whether a directory can be read.
+/// Whether a file or directory can be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+enum Reach {
     Open,
     /// It appeared after the process was confined.
     TooNew,
@@ -64,8 +66,21 @@ impl Confinement {
         Self { closed: BTreeSet::new(), open: BTreeSet::new(), enforced: false, description }
     }
 
+    /// Whether the process may read what lies at `path`. It ends where the next one can.
+    pub fn may_read(&self, path: &Path) -> bool {
+        match self.reach(path) {
+            Reach::Open => true,
+            Reach::Closed => false,
+            Reach::TooNew => {
+                let path = path.display();
+                tracing::info!("\"{path}\" is new: ending, so that the next can read it");
+                process::end(TOO_NEW)
+            }
+        }
+    }
+
     /// Whether what lies at `path` can be read.
-    pub fn reach(&self, path: &Path) -> Reach {
+    fn reach(&self, path: &Path) -> Reach {
         // Looking up paths is not restricted, reading is.
         let Ok(path) = path.canonicalize() else { return Reach::Open };
         if !self.enforced || path.ancestors().any(|above| self.open.contains(above)) {
@@ -155,6 +170,7 @@ fn allow(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::file;
 
     #[test]
     fn everything_is_open_but_what_is_closed() {
@@ -234,6 +250,11 @@ mod tests {
                 assert!(!denied(fs::read(at("models/clip.json")).map(drop)));
                 assert!(!denied(fs::read_dir(at("models")).map(drop)));
                 assert_eq!(denied(fs::read(at("data/secret")).map(drop)), enforced);
+                // Nor by way of a root that has a directory of the server's in it.
+                let root = top.to_str().unwrap();
+                let image = |path: &str| file::read(root, path, 100, &confinement);
+                assert_eq!(image("models/clip.json"), Ok(b"text".to_vec()));
+                assert_eq!(image("data/secret").is_err(), enforced);
                 assert_eq!(denied(fs::read_dir(at("data")).map(drop)), enforced);
                 assert_eq!(denied(fs::read_dir(SHARED_MEMORY).map(drop)), enforced);
                 assert_eq!(denied(fs::write(at("models/new"), "")), enforced);

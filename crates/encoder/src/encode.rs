@@ -2,13 +2,15 @@
 //! Its own file because the pipeline, `check` and `bench` all call these steps.
 
 use crate::backend::Tower;
+use crate::confine::Confinement;
 use crate::failure::Failure;
+use crate::file;
 use crate::models::Model;
 use crate::pipeline::ItemResult;
 use crate::settings::EngineOptions;
 use half::f16;
 use pgclip_clip::decode::{self, DecodeError, Limits};
-use pgclip_clip::protocol::{ByteBuf, ErrorKind, ItemError, MAX_TEXT_BYTES};
+use pgclip_clip::protocol::{ByteBuf, ErrorKind, Image, ItemError, MAX_TEXT_BYTES};
 use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
 use rayon::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,8 +32,13 @@ pub fn limits(options: &EngineOptions) -> Limits {
     Limits { pixels, exif_orientation: options.exif_orientation, ..Limits::default() }
 }
 
-/// Decodes, resizes and normalises images in parallel, on the pool that this runs in.
-pub fn prepare(model: &Arc<Model>, images: &[ByteBuf], limits: &Limits) -> Prepared {
+/// Reads, decodes, resizes and normalises images in parallel, on the pool that this runs in.
+pub fn prepare(
+    model: &Arc<Model>,
+    images: &[Image],
+    limits: &Limits,
+    confinement: &Confinement,
+) -> Prepared {
     let exif_orientation = limits.exif_orientation || model.config().image.exif_orientation;
     let limits = &Limits { exif_orientation, ..*limits };
     let stride = 3 * model.image_size().pow(2);
@@ -40,7 +47,7 @@ pub fn prepare(model: &Arc<Model>, images: &[ByteBuf], limits: &Limits) -> Prepa
         .par_iter()
         .zip(pixels.par_chunks_exact_mut(stride))
         .with_max_len(1)
-        .map(|(image, pixels)| prepare_one(model, image, limits, pixels).err())
+        .map(|(image, pixels)| prepare_one(model, image, limits, confinement, pixels).err())
         .collect();
     if errors.iter().any(Option::is_some) {
         let good = errors.iter().enumerate().filter(|(_, error)| error.is_none());
@@ -57,10 +64,19 @@ pub fn prepare(model: &Arc<Model>, images: &[ByteBuf], limits: &Limits) -> Prepa
 /// One image, [3, S, S] into `pixels`. A panic in a decoder is an error of that image.
 fn prepare_one(
     model: &Model,
-    image: &[u8],
+    image: &Image,
     limits: &Limits,
+    confinement: &Confinement,
     pixels: &mut [f32],
 ) -> Result<(), ItemError> {
+    let read;
+    let image = match image {
+        Image::Bytes(bytes) => bytes,
+        Image::File { root, path } => {
+            read = file::read(root, path, limits.bytes, confinement)?;
+            &read
+        }
+    };
     let work = || -> Result<(), DecodeError> {
         let decoded = decode::decode(image, limits)?;
         model.preprocessor.normalise(&model.preprocessor.run(&decoded), pixels);

@@ -15,6 +15,7 @@ mod connection;
 mod convert;
 mod encode;
 mod failure;
+mod file;
 mod models;
 mod pipeline;
 mod process;

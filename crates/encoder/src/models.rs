@@ -3,17 +3,16 @@
 //! the model directory and the backend.
 
 use crate::backend::{ExternalData, Runtime, Tower};
-use crate::confine::{Confinement, Reach};
+use crate::confine::Confinement;
 use crate::encode;
 use crate::failure::Failure;
-use crate::process;
 use crate::report;
 use crate::settings::EngineOptions;
 use ort::value::TensorElementType;
 use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
-use pgclip_clip::report::{Load, Named, Notice, TOO_NEW};
+use pgclip_clip::report::{Load, Named, Notice};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -210,17 +209,11 @@ impl Models {
     }
 
     fn read(&self, directory: &str) -> Result<ModelDir, Failure> {
-        match self.confinement.reach(Path::new(directory)) {
-            Reach::Open => Ok(ModelDir::open(directory)?),
-            Reach::Closed => {
-                let message = format!("\"{directory}\" lies in a directory of the server's own");
-                Err(Failure::new(ErrorKind::ModelClosed, message))
-            }
-            Reach::TooNew => {
-                tracing::info!("\"{directory}\" is new: ending, so that the next can read it");
-                process::end(TOO_NEW)
-            }
+        if self.confinement.may_read(Path::new(directory)) {
+            return Ok(ModelDir::open(directory)?);
         }
+        let message = format!("\"{directory}\" lies in a directory of the server's own");
+        Err(Failure::new(ErrorKind::ModelClosed, message))
     }
 
     fn keep(&self, directory: ModelDir) -> Result<Arc<Model>, Failure> {

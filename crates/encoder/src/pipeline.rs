@@ -18,7 +18,7 @@ use crate::failure::Failure;
 use crate::models::Models;
 use crate::settings::EngineOptions;
 use pgclip_clip::decode::Limits;
-use pgclip_clip::protocol::{ByteBuf, ItemError, ModelInfo, ModelRef};
+use pgclip_clip::protocol::{ByteBuf, Image, ItemError, ModelInfo, ModelRef};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -78,7 +78,7 @@ pub struct Done {
 /// The lanes' entrances. Dropping it ends the threads once they have nothing left.
 #[derive(Debug)]
 pub struct Pipeline {
-    pub images: Sender<Batch<ByteBuf>>,
+    pub images: Sender<Batch<Image>>,
     pub texts: Sender<Batch<String>>,
     pub describe: Sender<(Ticket, String)>,
     pub models: Arc<Models>,
@@ -135,13 +135,14 @@ fn spawn<F: Send + Sync + 'static>(
 type PreparedBatch = (ModelRef, Vec<Slot>, Prepared);
 
 impl<F: Fn(Event) + Sync> Workers<F> {
-    fn prepare_images(&self, batches: Receiver<Batch<ByteBuf>>, next: SyncSender<PreparedBatch>) {
+    fn prepare_images(&self, batches: Receiver<Batch<Image>>, next: SyncSender<PreparedBatch>) {
         (self.emit)(Event::Ready(Lane::Images));
         for Batch { model, slots, items } in batches {
             let prepared = encode::guarded(|| {
                 let model = self.models.get(&model)?;
                 model.image()?;
-                Ok(self.pool.install(|| encode::prepare(&model, &items, &self.limits)))
+                let confinement = &self.models.confinement;
+                Ok(self.pool.install(|| encode::prepare(&model, &items, &self.limits, confinement)))
             });
             match prepared {
                 Ok(prepared) => {

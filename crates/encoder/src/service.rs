@@ -9,7 +9,7 @@ use crate::pipeline::{Done, Event, Lane as Kind, Pipeline, Ticket};
 use crate::queue::Lane;
 use crate::settings::ServeOptions;
 use crate::stats::Stats;
-use pgclip_clip::protocol::{ByteBuf, ErrorKind, ModelRef, Request, Response, Status};
+use pgclip_clip::protocol::{ErrorKind, Image, ModelRef, Request, Response, Status};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -47,7 +47,7 @@ impl AtWork {
 
 #[derive(Debug)]
 pub struct Service {
-    images: Lane<ByteBuf>,
+    images: Lane<Image>,
     texts: Lane<String>,
     /// Whether the lane's workers can take a batch.
     images_ready: bool,

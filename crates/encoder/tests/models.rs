@@ -101,7 +101,7 @@ fn a_directory_that_is_no_model_is_refused() {
     assert_eq!(failure(describe(&mut client, &broken.directory)), ErrorKind::ModelInvalid);
     assert_eq!(failure(ask(&mut client, &broken)), ErrorKind::ModelInvalid);
     // Its other tower is sound, and serves.
-    let images = vec![pgclip_clip::protocol::ByteBuf::from(jpeg(1))];
+    let images = vec![jpeg(1).into()];
     let request = Request::Images { id: 3, model: broken, images };
     assert!(items(client.ask(&request))[0].is_ok());
 }
@@ -146,7 +146,7 @@ fn the_least_recently_used_model_is_given_up() {
         ask(&mut client, model);
     }
     assert_eq!(loaded(&mut client), ["two", "one"]);
-    let images = vec![pgclip_clip::protocol::ByteBuf::from(jpeg(1))];
+    let images = vec![jpeg(1).into()];
     client.ask(&Request::Images { id: 3, model: models[0].clone(), images });
     ask(&mut client, &models[2]);
     assert_eq!(loaded(&mut client), ["three", "one"]);

@@ -15,7 +15,10 @@ fn requests() -> Vec<Request> {
         Request::Images {
             id: 1,
             model: model(),
-            images: vec![ByteBuf::from(vec![0xff, 0xd8]), ByteBuf::new()],
+            images: vec![
+                vec![0xff, 0xd8].into(),
+                Image::File { root: "/srv/archive".into(), path: "day 1/ä.jpg".into() },
+            ],
         },
         Request::Texts { id: u64::MAX, model: model(), texts: vec!["ein Bär".into(), "".into()] },
         Request::Describe { id: 3, directory: "/models/tiny".into() },
@@ -92,17 +95,17 @@ fn messages_come_back_however_the_stream_is_cut() {
     }
 }
 
-/// The bytes that the first release wrote: a change here needs a new [`VERSION`].
+/// The bytes that this version writes: a change here needs a new [`VERSION`].
 #[test]
 fn the_format_stays_as_it_is() {
     let frame = |m: &Request| encode_frame(m).unwrap();
     assert_eq!(frame(&Request::Hello { version: 1 }), [2, 0, 0, 0, 0, 1]);
     assert_eq!(frame(&Request::Status { id: 300 }), [3, 0, 0, 0, 4, 0xac, 2]);
     let model = ModelRef { directory: "/m".into(), digest: [9; 32] };
-    let images = Request::Images { id: 1, model, images: vec![ByteBuf::from(vec![5, 6])] };
-    let mut expected = vec![41, 0, 0, 0, 1, 1, 2, b'/', b'm'];
+    let images = Request::Images { id: 1, model, images: vec![vec![5, 6].into()] };
+    let mut expected = vec![42, 0, 0, 0, 1, 1, 2, b'/', b'm'];
     expected.extend([9; 32]);
-    expected.extend([1, 2, 5, 6]);
+    expected.extend([1, 0, 2, 5, 6]);
     assert_eq!(frame(&images), expected);
     let failed =
         Response::Failed { id: 2, kind: ErrorKind::Internal, message: "a".into(), hint: "".into() };
@@ -145,7 +148,7 @@ fn bytes_after_a_message_are_refused() {
 
 #[test]
 fn an_arriving_frame_is_known_early_and_can_be_skipped() {
-    let images = vec![ByteBuf::from(vec![1; 5000])];
+    let images = vec![vec![1; 5000].into()];
     let big = encode_frame(&Request::Images { id: 77, model: model(), images }).unwrap();
     let next = Request::Status { id: 78 };
     let stream = [big.clone(), encode_frame(&next).unwrap()].concat();
@@ -162,7 +165,7 @@ fn an_arriving_frame_is_known_early_and_can_be_skipped() {
 
 #[test]
 fn memory_of_a_large_frame_is_given_back() {
-    let images = vec![ByteBuf::from(vec![1; 4 << 20])];
+    let images = vec![vec![1; 4 << 20].into()];
     let mut reader = FrameReader::new();
     reader.push(&encode_frame(&Request::Images { id: 1, model: model(), images }).unwrap());
     assert!(reader.next_message::<Request>().unwrap().is_some());
@@ -217,7 +220,7 @@ proptest! {
         images in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..50), 0..5),
         step in 1usize..40,
     ) {
-        let images = images.into_iter().map(ByteBuf::from).collect();
+        let images = images.into_iter().map(Image::from).collect();
         let sent = vec![
             Request::Texts { id, model: model(), texts },
             Request::Images { id, model: model(), images },

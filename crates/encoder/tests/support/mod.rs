@@ -4,7 +4,8 @@
 #![allow(dead_code)] // each test binary uses its own part
 
 use pgclip_clip::protocol::{
-    ByteBuf, ErrorKind, FrameReader, ModelRef, Request, Response, Status, VERSION, encode_frame,
+    ByteBuf, ErrorKind, FrameReader, Image, ModelRef, Request, Response, Status, VERSION,
+    encode_frame,
 };
 use std::io::{Cursor, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -225,7 +226,7 @@ impl Client {
 }
 
 pub fn images_request(id: u64, images: &[Vec<u8>]) -> Request {
-    let images = images.iter().cloned().map(ByteBuf::from).collect();
+    let images = images.iter().cloned().map(Image::from).collect();
     Request::Images { id, model: model().clone(), images }
 }
 
