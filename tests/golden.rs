@@ -33,7 +33,7 @@ const PICTURES: [&str; 14] = [
 
 /// Converts the model where the server can read it, and registers it under the mode's name.
 fn register(cluster: &Cluster, client: &mut Client, resize: &str) -> Result<()> {
-    let directory = cluster.data().join(format!("model-{resize}"));
+    let directory = cluster.data().with_file_name(format!("model-{resize}"));
     let converted = cluster
         .account()
         .command(cluster.server().program("pgclip-encoder"))
@@ -54,7 +54,7 @@ fn register(cluster: &Cluster, client: &mut Client, resize: &str) -> Result<()> 
 
 /// A folder of the checkout, copied into the cluster's, which its account can read.
 fn readable(cluster: &Cluster, folder: &str) -> Result<std::path::PathBuf> {
-    let copy = cluster.data().join("weights");
+    let copy = cluster.data().with_file_name("weights");
     fs::create_dir_all(&copy)?;
     for name in ["open_clip_config.json", "open_clip_model.safetensors"] {
         fs::copy(file(folder).join(name), copy.join(name))?;
@@ -118,7 +118,7 @@ fn a_model_that_changed_on_disk_is_refused() -> Result<()> {
     let (cluster, mut client) = start(&Cluster::builder("changed"))?;
     register(&cluster, &mut client, "crop")?;
     assert!(value::<bool>(&mut client, "SELECT dims(encode_text('a bus', 'crop')) > 0")?);
-    let text = cluster.data().join("model-crop/text.onnx");
+    let text = cluster.data().with_file_name("model-crop").join("text.onnx");
     let mut bytes = fs::read(&text)?;
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
