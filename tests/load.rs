@@ -60,7 +60,7 @@ fn work(client: &mut Client, session: usize, ending: &AtomicBool) -> Result<Seen
 fn kill(cluster: &Cluster, observer: &mut Client) -> Result<()> {
     for _ in 0..KILLS {
         cluster.wait_for("an encoder at work", || {
-            let texts = "SELECT texts > 100 AND images > 20 FROM clip_status";
+            let texts = "SELECT coalesce(texts > 100 AND images > 20, false) FROM clip_status";
             Ok(observer.query_one(texts, &[]).is_ok_and(|row| row.get(0)))
         })?;
         cluster.encoders().iter().for_each(|encoder| encoder.signal(libc::SIGKILL));

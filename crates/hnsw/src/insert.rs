@@ -100,8 +100,8 @@ pub fn insert<S: StoreMut>(
     }
 }
 
-/// Inserts a row into a graph that has an entry point. None where all elements were dead, and
-/// another insert was first to begin anew.
+/// Inserts a row into a graph that has an entry point. None where that was gone meanwhile, or all
+/// elements were dead, and another insert was first to begin anew.
 fn insert_at<S: StoreMut>(
     store: &S,
     space: &Space,
@@ -124,7 +124,15 @@ fn insert_at<S: StoreMut>(
         uppers[usize::from(layer) - 1] = choose_upper(store, space, query, &stands)?;
     }
     let nearest = stands[0];
-    let found = gather(store, space, query, nearest, ef, &mut walk)?;
+    let mut found = gather(store, space, query, nearest, ef, &mut walk)?;
+    if found.iter().all(|found| found.dead) {
+        // A vacuum may have freed what the way down led to, and the ways on with it. Only where the
+        // entry point itself is dead, and leads to none that lives, there is none.
+        found = gather(store, space, query, stand, ef, &mut walk)?;
+        if found.is_empty() {
+            return Ok(None);
+        }
+    }
     let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
         if add_row(store, space, equal.id, row.tid, row.values)? {
