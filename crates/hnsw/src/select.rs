@@ -55,8 +55,8 @@ pub fn select<T: Copy>(
 /// of them the nearest [`WAYS`]th keep their places against neighbours, and compete among each other
 /// alone. Data that are no bursts have next to none of them.
 ///
-/// `to_element` has the neighbours'
-/// distances to the list's element, slot by slot; `to_new` tells theirs to the new one.
+/// `to_element` has the neighbours' distances to the list's element, slot by slot; `to_new` tells
+/// theirs to the new one.
 pub fn replace(
     metric: Metric,
     distance: f32,
