@@ -38,7 +38,7 @@ fn main() -> Result<()> {
 fn overhead(cluster: &Cluster, client: &mut Client) -> Result<()> {
     let bare = bare(cluster, client)?;
     let nothing = client.prepare("SELECT $1::text")?;
-    let encode = client.prepare("SELECT encode_text($1)::text IS NULL")?;
+    let encode = client.prepare("SELECT encode_text($1) IS NULL")?;
     let mut measure =
         |statement, what: &str, number: &dyn Fn(usize) -> usize| -> Result<Duration> {
             let mut times = Vec::new();

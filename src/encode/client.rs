@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Deaths of the encoder that a request survives.
 const MAX_DEATHS: u8 = 1;
 /// Bytes read at once.
-const CHUNK: usize = 64 * 1024;
+const CHUNK: usize = 8 * 1024;
 
 thread_local! {
     static CLIENT: RefCell<Client> = RefCell::default();
@@ -283,9 +283,10 @@ impl Link {
     fn read(&mut self) -> io::Result<()> {
         let mut chunk = [0; CHUNK];
         loop {
-            match socket::read(&self.stream, &mut chunk)? {
-                0 => return Ok(()),
-                count => self.reader.push(&chunk[..count]),
+            let count = socket::read(&self.stream, &mut chunk)?;
+            self.reader.push(&chunk[..count]);
+            if count < CHUNK {
+                return Ok(());
             }
         }
     }
