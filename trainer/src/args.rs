@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::augment::AugmentArgs;
 use crate::model::Precision;
+use crate::prepare::PrepareArgs;
 
 /// Trains, evaluates and exports CLIP models for pgclip.
 #[derive(Debug, Parser)]
@@ -18,6 +20,10 @@ pub struct Cli {
 pub enum Command {
     /// Draw labelled synthetic traffic scenes
     Synth(SynthArgs),
+    /// Split label files into vehicles and persons, gather the lexicon, write open_clip's CSV
+    Prepare(PrepareArgs),
+    /// Fill in colours and types that captions leave open, by what a model sees
+    Augment(AugmentArgs),
     /// Train a model contrastively
     Train(TrainArgs),
     /// Measure retrieval on a label file

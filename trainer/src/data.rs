@@ -8,8 +8,10 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use pgclip_scenes::{Query, Scene, set};
+
+use crate::lines::{self, CsvForm};
 
 /// What is known about one caption.
 #[derive(Clone, Debug)]
@@ -41,29 +43,31 @@ pub struct Labels {
     pub captions: Vec<Caption>,
 }
 
+/// Where the pictures of a label file lie: in `images`, or else in the folder `images` beside
+/// the file, or else beside the file itself.
+pub fn picture_folder(path: &Path, images: Option<&Path>) -> PathBuf {
+    let inner = beside(path).join(set::IMAGES);
+    match images {
+        Some(folder) => folder.to_owned(),
+        None if inner.is_dir() => inner,
+        None => beside(path).to_owned(),
+    }
+}
+
+fn beside(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
 impl Labels {
-    /// Reads a label file; pictures are sought in `images`, or else in the folder `images`
-    /// beside the file, or else beside the file itself.
+    /// Reads a label file; pictures are sought in [`picture_folder`].
     pub fn read(path: &Path, images: Option<&Path>) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the label file {}", path.display()))?;
-        let beside = path.parent().unwrap_or(Path::new(""));
-        let inner = beside.join(set::IMAGES);
-        let folder = images.unwrap_or(if inner.is_dir() { &inner } else { beside });
-        let csv = path.extension().is_some_and(|end| end == "csv" || end == "tsv");
-        let mut reader = Reader::new(folder);
-        for (number, line) in text.lines().enumerate() {
-            if line.trim().is_empty() || (csv && number == 0) {
-                continue;
-            }
-            let parsed = if csv { parse_csv(line) } else { parse_challenge(line) };
-            let (image, attributes, caption) =
-                parsed.with_context(|| format!("{}, line {}", path.display(), number + 1))?;
-            reader.add(image, attributes, caption);
+        let folder = picture_folder(path, images);
+        let mut reader = Reader::new(&folder);
+        for line in lines::read(path, &CsvForm::default())? {
+            reader.add(&line.image, &line.attributes, &line.caption);
         }
         let mut labels = reader.labels;
-        ensure!(!labels.samples.is_empty(), "{} names no picture", path.display());
-        let scenes = beside.join(set::SCENES);
+        let scenes = beside(path).join(set::SCENES);
         if scenes.is_file() {
             labels.describe(&scenes)?;
         }
@@ -182,27 +186,6 @@ fn is_subset(part: &[u32], whole: &[u32]) -> bool {
 fn split_attributes(text: &str) -> impl Iterator<Item = &str> {
     let commas = text.contains(',');
     text.split(move |c: char| if commas { c == ',' } else { c.is_whitespace() })
-        .map(str::trim)
+        .map(|name| name.trim().trim_end_matches('.'))
         .filter(|name| !matches!(*name, "" | "0" | "1"))
-}
-
-fn parse_challenge(line: &str) -> Result<(&str, &str, &str)> {
-    let mut fields = line.split('$');
-    match (fields.next(), fields.next(), fields.next()) {
-        (Some(image), Some(attributes), Some(caption))
-            if !image.trim().is_empty() && !caption.trim().is_empty() =>
-        {
-            Ok((image.trim(), attributes, caption.trim()))
-        }
-        _ => bail!("expected image$attributes$caption, found {line:?}"),
-    }
-}
-
-fn parse_csv(line: &str) -> Result<(&str, &str, &str)> {
-    match line.split_once('\t') {
-        Some((image, caption)) if !image.trim().is_empty() && !caption.trim().is_empty() => {
-            Ok((image.trim(), "", caption.trim().trim_matches('"')))
-        }
-        _ => bail!("expected filepath<TAB>title, found {line:?}"),
-    }
 }

@@ -1,14 +1,19 @@
 //! Training, evaluation and export of CLIP models on libtorch (`tch`).
 //!
-//! Modules in the order data flows through them: command line and library set-up,
-//! label files, pictures and captions in memory, batches, the model, the loss, the
-//! optimiser, checkpoints, the training loop, evaluation, export.
+//! Modules in the order data flows through them: command line and library set-up, synthetic
+//! sets, label lines and their words, label files, pictures and captions in memory, batches,
+//! the model, the loss, the optimiser, checkpoints, the training loop, captions filled in,
+//! evaluation, export.
 
 pub mod args;
 pub mod progress;
 pub mod torch;
 
 pub mod synth;
+
+pub mod lexicon;
+pub mod lines;
+pub mod prepare;
 
 pub mod data;
 pub mod images;
@@ -28,6 +33,9 @@ pub mod schedule;
 
 pub mod checkpoint;
 pub mod train;
+
+pub mod augment;
+pub mod caption;
 
 pub mod eval;
 pub mod metrics;

@@ -4,12 +4,17 @@ use anyhow::Result;
 use clap::Parser;
 
 use pgclip_train::args::{Cli, Command};
-use pgclip_train::{eval, export, synth, torch, train};
+use pgclip_train::{augment, eval, export, prepare, synth, torch, train};
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
     match cli.command {
         Command::Synth(args) => synth::run(&args),
+        Command::Prepare(args) => prepare::run(&args),
+        Command::Augment(args) => {
+            torch::prepare(args.threads)?;
+            augment::run(&args)
+        }
         Command::Train(args) => {
             torch::prepare(args.threads)?;
             train::run(&args)
