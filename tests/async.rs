@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use pgclip_cluster::{Cluster, Shutdown};
+use pgclip_tests::replica::Replica;
 use pgclip_tests::{PHOTOS, both, copy, pictures, sqlstate, start, value};
 use postgres::Client;
 
@@ -266,4 +267,79 @@ fn the_worker_has_the_owners_rights_and_no_more() -> Result<()> {
     let raised = "SELECT rolsuper FROM pg_roles WHERE rolname = 'owner'";
     assert!(!value::<bool>(&mut client, raised)?);
     Ok(())
+}
+
+/// Whoever commits a prepared transaction need not have loaded pgclip: nobody told the worker.
+#[test]
+fn prepared_transactions_are_waited_for() -> Result<()> {
+    for preload in [false, true] {
+        let builder = Cluster::builder("prepared").preload(preload);
+        let (cluster, mut client) = start(&builder.setting("max_prepared_transactions", 4))?;
+        attach(&mut client)?;
+        let files = pictures(40);
+        client.batch_execute("BEGIN")?;
+        copy(&mut client, "photos", &files)?;
+        client.batch_execute("PREPARE TRANSACTION 'filled'")?;
+        // Longer than the worker stays where there is nothing to do.
+        std::thread::sleep(std::time::Duration::from_secs(4));
+        assert_eq!(value::<i64>(&mut client, WORKERS)?, 1, "{}", cluster.log());
+        let mut other = cluster.connect()?;
+        other.batch_execute("COMMIT PREPARED 'filled'")?;
+        becomes_right(&cluster, &mut other).with_context(|| cluster.log())?;
+        assert_eq!(value::<i64>(&mut other, "SELECT count(embedding) FROM photos")?, 40);
+        // It survives the server's death, and is rolled back as well as committed.
+        for (id, end) in [(100_i64, "COMMIT"), (200, "ROLLBACK")] {
+            client.batch_execute("BEGIN")?;
+            client.execute("INSERT INTO photos (id, image) VALUES ($1, $2)", &[&id, &files[0]])?;
+            client.batch_execute("PREPARE TRANSACTION 'again'")?;
+            cluster.kill()?;
+            cluster.start()?;
+            client = cluster.connect()?;
+            if !preload {
+                client.batch_execute("SELECT encode_text('begin')")?;
+            }
+            cluster.wait_for("a worker", || Ok(value::<i64>(&mut client, WORKERS)? == 1))?;
+            client.batch_execute(&format!("{end} PREPARED 'again'"))?;
+            becomes_right(&cluster, &mut client)?;
+            cluster
+                .wait_for("the worker's end", || Ok(value::<i64>(&mut client, WORKERS)? == 0))?;
+        }
+        assert_eq!(value::<i64>(&mut client, "SELECT count(embedding) FROM photos")?, 41);
+    }
+    Ok(())
+}
+
+/// A queue came to the standby by replication, and no file that says so.
+#[test]
+fn a_promoted_standby_goes_on_with_the_queue() -> Result<()> {
+    both("promoted", |cluster, client| {
+        let preload: String = value(client, "SHOW shared_preload_libraries")?;
+        client.batch_execute("CREATE DATABASE other")?;
+        attach(client)?;
+        let replica = Replica::of(cluster)?;
+        let mut standby = replica.connect()?;
+        // A standby has an encoder of its own, and no worker.
+        assert!(value::<bool>(&mut standby, "SELECT dims(encode_text('a red bus')) > 0")?);
+        client.batch_execute("SELECT encode_text('a red bus')")?;
+        let pid = "SELECT pid FROM clip_status";
+        assert_ne!(value::<i32>(client, pid)?, value::<i32>(&mut standby, pid)?);
+        // The primary dies over its queue.
+        cluster.encoders().iter().for_each(|encoder| encoder.signal(libc::SIGSTOP));
+        let files = pictures(40);
+        copy(client, "photos", files.iter().cycle().take(200))?;
+        replica.catch_up(client, &mut standby)?;
+        assert_eq!(value::<i64>(&mut standby, QUEUED)?, 200);
+        assert_eq!(value::<i64>(&mut standby, WORKERS)?, 0);
+        cluster.stop(Shutdown::Immediate)?;
+        assert!(value::<bool>(&mut standby, "SELECT pg_promote()")?);
+        let right = becomes_right(cluster, &mut standby);
+        right.with_context(|| format!("preloaded: \"{preload}\"\n{}", replica.said()))?;
+        // And goes on as any server.
+        standby.execute("UPDATE photos SET image = $1 WHERE id <= 20", &[&files[7]])?;
+        becomes_right(cluster, &mut standby)?;
+        cluster.wait_for("the workers' end", || Ok(value::<i64>(&mut standby, WORKERS)? == 0))?;
+        let found = "SELECT count(*) FROM text_search(NULL::photos, 'a red bus', k => 200)";
+        assert_eq!(value::<i64>(&mut standby, found)?, 200);
+        Ok(())
+    })
 }

@@ -26,6 +26,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use super::watch::Watched;
 use super::{place, process, socket};
+use crate::ingest::background::Revival;
 
 /// Lifetime from which on an encoder counts as having worked.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -86,7 +87,6 @@ pub extern "C-unwind" fn pgclip_supervisor_main(_argument: pg_sys::Datum) {
     BackgroundWorker::connect_worker_to_spi(None, None);
     match take_lock() {
         Ok(Some(lock)) => {
-            crate::ingest::background::revive();
             Supervisor::default().run();
             drop(lock);
         }
@@ -148,12 +148,14 @@ struct Supervisor {
     starts: u32,
     /// What was being loaded when an encoder died, and how often in a row.
     lethal: Vec<(Load, u32)>,
+    revival: Revival,
 }
 
 impl Default for Supervisor {
     fn default() -> Self {
         let state = State::Due(Instant::now());
-        Self { state, line: Vec::new(), deaths: 0, starts: 0, lethal: Vec::new() }
+        let (line, lethal, revival) = Default::default();
+        Self { state, line, deaths: 0, starts: 0, lethal, revival }
     }
 }
 
@@ -163,6 +165,7 @@ impl Supervisor {
             if BackgroundWorker::sighup_received() {
                 self.reload();
             }
+            self.revival.step();
             self.step();
             if !self.wait() {
                 break;
@@ -182,6 +185,7 @@ impl Supervisor {
             State::Running(watched) if watched.is_flooded() => (FLOOD, None),
             State::Running(watched) => (WATCH, watched.descriptor()),
         };
+        let pause = if self.revival.is_done() { pause } else { pause.min(WATCH) };
         let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
         if descriptor.is_some() {
             events |= pg_sys::WL_SOCKET_READABLE;

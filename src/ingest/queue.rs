@@ -259,6 +259,7 @@ unsafe extern "C-unwind" fn at_transaction_end(
 ) {
     use pg_sys::XactEvent::{
         XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE,
+        XACT_EVENT_PREPARE,
     };
     let left_over = match event {
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
@@ -267,7 +268,8 @@ unsafe extern "C-unwind" fn at_transaction_end(
                 levels.iter().any(|level| !level.lanes.is_empty() || !level.later.is_empty())
             })
         }
-        XACT_EVENT_COMMIT => return super::later::committed(true),
+        // Whoever commits what was prepared tells nobody: the worker waits for it.
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => return super::later::committed(true),
         XACT_EVENT_ABORT => {
             super::later::committed(false);
             drop(LEVELS.take());

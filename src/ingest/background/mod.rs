@@ -2,17 +2,20 @@
 //! queued them, ended when nothing is left.
 //!
 //! A file in the data directory says that a database has had a queue; the worker locks it, so that
-//! backends see whether one runs, with no shared memory. When the supervisor starts, it starts a
-//! worker for each such file, since the server may have died over a queue.
+//! backends see whether one runs, with no shared memory. What was queued before this server took
+//! writes is the supervisor's to bring back to life ([`Revival`]).
 
+mod revival;
 mod step;
 mod worker;
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+pub use revival::Revival;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::{IntoDatum, pg_sys};
@@ -31,15 +34,14 @@ fn this_database() -> pg_sys::Oid {
 
 /// Notes that this database has a queue. Written through, since the queue will be durable.
 pub fn mark() -> io::Result<()> {
-    let path = path(this_database());
-    if Path::new(&path).exists() {
+    if is_marked(this_database()) {
         return Ok(());
     }
     match DirBuilder::new().mode(0o700).create(DIRECTORY) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    open(&path, true)?.sync_all()?;
+    open(&path(this_database()), true)?.sync_all()?;
     File::open(DIRECTORY)?.sync_all()
 }
 
@@ -52,31 +54,6 @@ pub fn wake() {
             "images are queued, but there is no free slot for the background worker that encodes them"
         );
     }
-}
-
-/// Starts a worker for each database that has had a queue.
-pub fn revive() {
-    let Ok(entries) = fs::read_dir(DIRECTORY) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
-        let Some(database) = number.map(pg_sys::Oid::from_u32) else { continue };
-        match exists(database) {
-            true => _ = start(database),
-            false => _ = fs::remove_file(entry.path()),
-        }
-    }
-}
-
-/// Whether a database has files, in the default tablespace or another.
-fn exists(database: pg_sys::Oid) -> bool {
-    let number = database.to_u32().to_string();
-    let below = |folder: &Path| {
-        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
-    };
-    Path::new("base").join(&number).exists()
-        || below(Path::new("pg_tblspc"))
-            .any(|space| below(&space).any(|version| version.join(&number).exists()))
 }
 
 /// False: there is no free slot.
@@ -94,6 +71,11 @@ fn start(database: pg_sys::Oid) -> bool {
 
 fn open(path: &str, create: bool) -> io::Result<File> {
     OpenOptions::new().write(true).create(create).truncate(false).mode(0o600).open(path)
+}
+
+/// Whether it is known that a database has had a queue.
+fn is_marked(database: pg_sys::Oid) -> bool {
+    Path::new(&path(database)).exists()
 }
 
 /// The lock of the database's one worker, kept as long as the file is open; `None`: somebody has it.

@@ -98,6 +98,19 @@ pub fn may_stay() -> Result<Step, Failure> {
     })
 }
 
+/// Whether a prepared transaction has written to the queue: such locks have no process.
+pub fn is_prepared() -> Result<bool, Failure> {
+    let Some(extension) = extension()? else { return Ok(false) };
+    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE l.pid IS NULL \
+         AND l.relation OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)::pg_catalog.oid \
+         AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database \
+         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))";
+    let queue = extension.relation("clip_queue");
+    Spi::get_one_with_args::<bool>(query, &[queue.into()])
+        .map(Option::unwrap_or_default)
+        .map_err(broken)
+}
+
 /// Notes a failed attempt at an entry: later again, or given up.
 pub fn postpone(entry: &Entry, failure: &Failure) -> Result<(), Failure> {
     let Some(extension) = extension()? else { return Ok(()) };

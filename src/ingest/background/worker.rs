@@ -22,6 +22,8 @@ use crate::ingest::fill::Snapshot;
 const LINGER: Duration = Duration::from_secs(2);
 /// How often it looks at an empty queue.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often it looks when a prepared transaction has queued rows, which may last.
+const PREPARED: Duration = Duration::from_millis(500);
 /// The longest pause while the encoder is away.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Rows in one transaction.
@@ -38,11 +40,48 @@ pub extern "C-unwind" fn pgclip_ingest_main(argument: pg_sys::Datum) {
     // SAFETY: the argument is the OID that `start` gave.
     let database = unsafe { pg_sys::Oid::from_datum(argument, false) };
     let Some(database) = database else { return };
-    let Some(lock) = super::lock(database) else { return };
-    BackgroundWorker::connect_worker_to_spi_by_oid(Some(database), None);
-    // SAFETY: settings of this process: each transaction sees what was committed before it.
-    unsafe { pg_sys::DefaultXactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32 };
-    Worker { database, rows: MOST_ROWS, pause: LOOK, lock: Some(lock) }.run();
+    let mut lock = super::lock(database);
+    if lock.is_none() && super::is_marked(database) {
+        return;
+    }
+    // SAFETY: a worker's own connection, before anything else. Databases that take none may be
+    // among those of which nothing is known.
+    unsafe {
+        let flags = pg_sys::BGWORKER_BYPASS_ALLOWCONN;
+        pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, flags);
+        // Each transaction sees what was committed before it.
+        pg_sys::DefaultXactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
+    }
+    if lock.is_none() {
+        lock = discover(database);
+    }
+    if lock.is_some() {
+        Worker { database, rows: MOST_ROWS, pause: LOOK, lock }.run();
+    }
+}
+
+/// The lock of a database of which it was not known that it has a queue, if it has one.
+fn discover(database: pg_sys::Oid) -> Option<std::fs::File> {
+    let found = transaction(|| match step::run(0, &mut Vec::new())? {
+        Step::Empty if step::is_prepared()? => Ok(Step::Waiting),
+        step => Ok(step),
+    });
+    match found {
+        Ok(Step::Worked | Step::Waiting) => {}
+        Ok(Step::Empty | Step::Gone) => return None,
+        Ok(Step::Leave) => {
+            super::start(database);
+            return None;
+        }
+        Err(failure) => {
+            pgrx::warning!("pgclip cannot see whether images are queued: {}", failure.message);
+            return None;
+        }
+    }
+    if let Err(error) = super::mark() {
+        pgrx::warning!("pgclip cannot note that images are queued: {error}");
+    }
+    super::lock(database)
 }
 
 struct Worker {
@@ -70,6 +109,7 @@ impl Worker {
                 }
                 Step::Empty if self.lock.is_none() => return,
                 Step::Empty if busy.elapsed() < LINGER => wait(LOOK),
+                Step::Empty if self.expects() => wait(PREPARED),
                 // Whoever queued rows and saw the lock committed before the next look.
                 Step::Empty => {
                     self.lock = None;
@@ -89,6 +129,11 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether a prepared transaction has queued rows: nobody tells when it is committed.
+    fn expects(&self) -> bool {
+        transaction(step::is_prepared).unwrap_or_default()
     }
 
     /// A transaction of at most `rows` rows; what fails is found by trying rows one by one.
