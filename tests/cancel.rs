@@ -1,12 +1,13 @@
 //! Statements that wait for the encoder end when they are told to. The encoder is stopped by
-//! SIGSTOP, so that they would wait for ever: nothing counts as hung here.
+//! SIGSTOP, or has an inference that does not end, so that they would wait for ever: nothing counts
+//! as hung here. How long they take to end, `make bench-service` measures.
 
 use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pgclip_cluster::{Cluster, Process};
-use pgclip_tests::{copy, make_photos, pictures, sqlstate, start, value};
+use pgclip_tests::{copy, make_photos, pictures, sqlstate, start, trapdoor, value};
 use postgres::Client;
 
 /// Far longer than any statement here takes, far shorter than for ever.
@@ -140,6 +141,38 @@ fn terminating_ends_a_waiting_session() -> Result<()> {
     assert!(told >= statements().len(), "{told} sessions were told why they end");
     assert!(value::<bool>(&mut client, "SELECT dims(encode_text('again')) > 0")?);
     Ok(())
+}
+
+/// An inference cannot be stopped half-way: the statement ends, and leaves the encoder to it.
+#[test]
+fn a_statement_ends_in_the_midst_of_its_inference() -> Result<()> {
+    let (cluster, mut client) = prepared("endless")?;
+    let trap = cluster.data().with_file_name("trap");
+    trapdoor::make(&trap, "trap", "hang")?;
+    client.execute("SELECT clip_register_model('trap', $1)", &[&trap.to_str()])?;
+    let encoder: i32 = value(&mut client, "SELECT pid FROM clip_status")?;
+    const ENDLESS: Statement = |client| client.batch_execute("SELECT encode_text('hang', 'trap')");
+    // Behind it in its lane.
+    const BEHIND: Statement = |client| client.batch_execute("SELECT clip_query('safe', 'trap')");
+    for (interrupt, states) in [
+        ("SELECT pg_cancel_backend($1)", &["57014"][..]),
+        ("SELECT pg_terminate_backend($1)", &["57P01", "connection closed"]),
+    ] {
+        for statement in [ENDLESS, BEHIND] {
+            let (ended, _) = interrupted(&cluster, statement, interrupt)?;
+            assert!(states.contains(&&*ended), "{interrupt}: {ended}");
+        }
+    }
+    client.batch_execute("SET statement_timeout = '500ms'")?;
+    for statement in [ENDLESS, BEHIND] {
+        assert_eq!(sqlstate(statement(&mut client)), "57014");
+    }
+    client.batch_execute("RESET statement_timeout")?;
+    // Images have a lane of their own, and the encoder is still the one that is caught.
+    client.batch_execute("SELECT encode_image(image) FROM photos")?;
+    assert_eq!(value::<i32>(&mut client, "SELECT pid FROM clip_status")?, encoder);
+    cluster.stop(pgclip_cluster::Shutdown::Fast)?;
+    cluster.wait_for("the encoder's end", || Ok(cluster.encoders().is_empty()))
 }
 
 #[test]
