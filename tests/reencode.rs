@@ -139,13 +139,19 @@ fn what_depends_on_the_column_is_named() -> Result<()> {
             "CREATE INDEX half ON photos USING clip_hnsw (embedding) WHERE embedding IS NOT NULL",
             "DROP INDEX half",
         ),
+        ("CREATE INDEX longest ON photos (norm(embedding))", "DROP INDEX longest"),
+        ("CREATE UNIQUE INDEX once ON photos (embedding, id)", "DROP INDEX once"),
         (
             "ALTER TABLE photos ADD CONSTRAINT c CHECK (dims(embedding) > 1)",
             "ALTER TABLE photos DROP CONSTRAINT c",
         ),
     ] {
         client.batch_execute(make)?;
-        assert_eq!(sqlstate(client.batch_execute(call)), "2BP01", "{make}");
+        let error = client.batch_execute(call).err().context("it went through")?;
+        let error = error.as_db_error().context("no error of the server's")?;
+        assert_eq!(error.code().code(), "2BP01", "{make}");
+        let hint = error.hint().unwrap_or_default();
+        assert!(hint.starts_with("Drop it first"), "{make}: {hint}");
         client.batch_execute(undo)?;
     }
     for (call, state) in [
@@ -167,4 +173,42 @@ fn what_depends_on_the_column_is_named() -> Result<()> {
     assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM clip_columns")?, 1);
     client.batch_execute(call)?;
     is_second(&mut client)
+}
+
+/// The hint for partitioned tables is a way that leads there, with searches and writes going on.
+#[test]
+fn a_partitioned_table_is_refused_and_its_hint_works() -> Result<()> {
+    let (_cluster, mut client) = prepared("partitioned", "")?;
+    client.batch_execute(
+        "CREATE TABLE parts (id bigint PRIMARY KEY, camera text, image bytea, embedding embedding)
+             PARTITION BY RANGE (id);
+         CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+         CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (100) TO (1000);
+         SELECT clip_attach('parts');
+         INSERT INTO parts SELECT id, camera, image FROM photos WHERE id <= 200",
+    )?;
+    for table in ["parts", "parts_1"] {
+        let call = format!("CALL clip_reencode('{table}', 'second')");
+        let error = client.batch_execute(&call).err().context("it went through")?;
+        let error = error.as_db_error().context("no error of the server's")?;
+        assert_eq!(error.code().code(), "42809", "{table}");
+        assert!(error.hint().unwrap_or_default().contains("clip_backfill"), "{table}");
+    }
+    client.batch_execute("ALTER TABLE parts ADD next embedding")?;
+    client.batch_execute("SELECT clip_attach('parts', embedding => 'next', model => 'second')")?;
+    client.execute("INSERT INTO parts VALUES (500, 'new', $1)", &[&pictures(1)[0]])?;
+    client.batch_execute("CALL clip_backfill('parts', embedding => 'next')")?;
+    client.batch_execute("CREATE INDEX ON parts USING clip_hnsw (next)")?;
+    client.batch_execute(
+        "BEGIN; SELECT clip_detach('parts'), clip_detach('parts', 'next');
+         ALTER TABLE parts DROP embedding; ALTER TABLE parts RENAME next TO embedding;
+         SELECT clip_attach('parts', model => 'second'); COMMIT",
+    )?;
+    let right =
+        "SELECT count(*) FROM parts WHERE embedding <=> encode_image(image, 'second') < 1e-3";
+    assert_eq!(value::<i64>(&mut client, right)?, 201);
+    client.execute("INSERT INTO parts (id, image) VALUES (501, $1)", &[&pictures(2)[1]])?;
+    assert_eq!(value::<i64>(&mut client, right)?, 202);
+    client.batch_execute("SELECT * FROM text_search(NULL::parts, 'a red bus')")?;
+    Ok(())
 }

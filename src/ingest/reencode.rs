@@ -18,6 +18,9 @@ use crate::extension::{Extension, quoted};
 
 /// What the names of the second column and its indexes end with.
 const SUFFIX: &str = "_reencode";
+/// The way where a table's columns are not its own.
+const BY_HAND: &str = "In a partitioned table, add a second column, attach it to the model with \
+     clip_attach and fill it with clip_backfill; then drop the first column and rename the second.";
 
 #[pg_extern(sql = false)]
 fn clip_reencode(
@@ -95,7 +98,7 @@ impl Change {
                     Code::ERRCODE_WRONG_OBJECT_TYPE,
                     format!("{name} is a partitioned table"),
                 )
-                .hint("clip_reencode takes ordinary tables: attach a second column and fill it with clip_backfill."));
+                .hint(BY_HAND));
             }
             let columns = relation.tuple_desc();
             let column = |number: i16| {
@@ -116,7 +119,8 @@ impl Change {
                     format!(
                         "table {name} is attached through the partitioned table that it belongs to"
                     ),
-                ));
+                )
+                .hint(BY_HAND));
             }
             let next = second_name(embedding);
             let there = columns.iter().any(|c| !c.attisdropped && c.name() == next);
