@@ -33,8 +33,15 @@ fn number() -> impl Strategy<Value = f32> {
 
 fn options() -> impl Strategy<Value = Options> {
     let adaption = prop::sample::select(ADAPTIONS.to_vec());
-    (adaption, 0_usize..40, 0_usize..40, prop_oneof![0.0_f32..=1.0, number()]).prop_map(
-        |(adaption, best, neighbours, shared)| Options { adaption, best, neighbours, shared },
+    let weight = || prop_oneof![0.0_f32..=1.0, number()];
+    (adaption, 0_usize..40, 0_usize..40, weight(), weight()).prop_map(
+        |(adaption, best, neighbours, shared, text)| Options {
+            adaption,
+            best,
+            neighbours,
+            shared,
+            text,
+        },
     )
 }
 
@@ -137,7 +144,7 @@ fn the_adapted_query_points_to_the_candidates() {
         let rows: Vec<[f32; 4]> = (0..20).map(|at| row(start + at as f32 * 0.15)).collect();
         let scores: Vec<f32> = (0..20).map(|at| 0.4 - at as f32 * 0.01).collect();
         for adaption in ADAPTIONS {
-            let options = Options { shared: 0.0, ..with(adaption) };
+            let options = Options { shared: 0.0, text: 0.0, ..with(adaption) };
             let order = rerank(&rows.concat(), 4, &scores, &options);
             assert_eq!(order.last(), Some(&19), "{adaption:?} at {start}");
         }
@@ -164,10 +171,17 @@ fn a_kind_that_is_most_of_the_best_comes_first() {
         }
     }
     let scores: Vec<f32> = (0..kinds.len()).map(|at| 0.35 - at as f32 * 1e-3).collect();
+    let split = kinds.iter().filter(|&&kind| kind == 0).count();
+    let right = |order: &[usize]| order[..split].iter().filter(|&&at| kinds[at] == 0).count();
+    let before = right(&(0..kinds.len()).collect::<Vec<_>>());
     for adaption in ADAPTIONS {
+        let pure = Options { text: 0.0, ..with(adaption) };
+        let order = rerank(&embeddings, dims, &scores, &pure);
+        assert_eq!(right(&order), split, "{adaption:?}: {order:?}");
         let order = rerank(&embeddings, dims, &scores, &with(adaption));
-        let split = kinds.iter().filter(|&&kind| kind == 0).count();
-        assert!(order[..split].iter().all(|&at| kinds[at] == 0), "{adaption:?}: {order:?}");
+        assert!(right(&order) > before, "{adaption:?} with the text's scores: {order:?}");
+        let text = Options { text: 1.0, ..with(adaption) };
+        assert!(rerank(&embeddings, dims, &scores, &text).is_sorted(), "{adaption:?}");
     }
 }
 
