@@ -42,7 +42,7 @@ fn prepared(name: &str) -> Result<(Cluster, Client)> {
 type Statement = fn(&mut Client) -> Result<(), postgres::Error>;
 
 /// Every kind of statement that waits for the encoder.
-fn statements() -> [(&'static str, Statement); 5] {
+fn statements() -> [(&'static str, Statement); 6] {
     [
         ("encode_text", |client| client.batch_execute("SELECT encode_text('never seen before')")),
         ("encode_image", |client| {
@@ -50,6 +50,13 @@ fn statements() -> [(&'static str, Statement); 5] {
         }),
         ("text_search", |client| {
             client.batch_execute("SELECT * FROM text_search(NULL::photos, 'never heard before')")
+        }),
+        ("clip_evaluate", |client| {
+            client.batch_execute(
+                "CREATE OR REPLACE TEMP VIEW asked AS SELECT 1 AS id, 'never read before' AS sentence;
+                 CREATE OR REPLACE TEMP VIEW answers AS SELECT 1 AS id, 1 AS photo;
+                 SELECT * FROM clip_evaluate('asked', 'answers', 'photos')",
+            )
         }),
         ("COPY", |client| {
             client.batch_execute("DELETE FROM photos WHERE id > 100")?;

@@ -12,7 +12,7 @@ use std::ptr::NonNull;
 
 use half::f16;
 use pgrx::callconv::{Arg, ArgAbi, BoxRet, FcInfo};
-use pgrx::datum::{Datum, FromDatum, IntoDatum};
+use pgrx::datum::{Datum, FromDatum, IntoDatum, UnboxDatum};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgMemoryContexts, pg_sys};
 
@@ -289,6 +289,20 @@ impl IntoDatum for Embedding {
             pg_sys::ReleaseCatCacheList(list);
             found.unwrap_or(pg_sys::InvalidOid)
         }
+    }
+}
+
+// SAFETY: an embedding holds no lifetime to shorten; an array's elements are varlenas of ours.
+unsafe impl UnboxDatum for Embedding {
+    type As<'src> = Self;
+
+    unsafe fn unbox<'src>(datum: Datum<'src>) -> Self
+    where
+        Self: 'src,
+    {
+        // SAFETY: the caller's promise.
+        let found = unsafe { Self::from_varlena(datum.sans_lifetime().cast_mut_ptr()) };
+        found.unwrap_or_else(|error| raise(error))
     }
 }
 

@@ -11,7 +11,7 @@ pub mod binding;
 mod errors;
 mod fill;
 mod image;
-mod key;
+pub mod key;
 mod later;
 mod queue;
 pub mod reencode;

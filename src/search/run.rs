@@ -6,8 +6,10 @@ use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
 
+use super::feedback::Feedback;
 use super::filter::Filter;
 use super::prompt;
+use super::rerank::Rerank;
 use super::source::Source;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
@@ -24,6 +26,7 @@ struct Options {
     model: Option<String>,
     min_score: Option<f32>,
     with_image: bool,
+    rerank: Option<Rerank>,
 }
 
 impl Options {
@@ -50,11 +53,16 @@ impl Options {
                 .hint("A score is a cosine similarity, from -1 to 1."));
         }
         let with_image = with_image.unwrap_or(false);
-        Ok(Self { k, embedding_column, model, min_score, with_image })
+        Ok(Self { k, embedding_column, model, min_score, with_image, rerank: None })
+    }
+
+    /// How many of the nearest rows are looked at.
+    fn nearest(&self) -> i64 {
+        self.rerank.map_or(self.k, |rerank| self.k.max(rerank.candidates))
     }
 }
 
-/// Parameters of the query before those of the filter: the embedding, k, the least score.
+/// Parameters of the query before those of the filter: the embedding, how many rows, the least score.
 const PARAMETERS: usize = 3;
 
 /// The query: the k nearest rows first, so that only they are put together as rows.
@@ -69,8 +77,9 @@ fn query(extension: &Extension, source: &Source, filter: &Filter, options: &Opti
             outer.push(format!("s.c{at}"));
         }
     }
+    let schema = extension.schema_name();
     let embedding = &source.columns[source.embedding].quoted;
-    let distance = format!("t.{embedding} OPERATOR({}.<=>) $1", extension.schema_name());
+    let distance = format!("t.{embedding} OPERATOR({schema}.<=>) $1");
     let score = "(1::pg_catalog.float8 OPERATOR(pg_catalog.-) s.distance)::pg_catalog.float4";
     let bound = match options.min_score {
         // A vector of zeros has no direction: its score is NaN, which sorts above all numbers.
@@ -82,15 +91,27 @@ fn query(extension: &Extension, source: &Source, filter: &Filter, options: &Opti
     };
     let mut conditions = vec![format!("t.{embedding} IS NOT NULL")];
     conditions.extend(filter.conditions.iter().cloned());
-    format!(
-        "SELECT ROW({row})::{name}, {score} FROM (\
-         SELECT {columns}{distance} AS distance FROM {name} AS t \
-         WHERE {conditions} ORDER BY {distance} LIMIT $2) AS s \
-         {bound} ORDER BY s.distance",
-        row = outer.join(", "),
+    let nearest = format!(
+        "SELECT {columns}{distance} AS distance FROM {name} AS t \
+         WHERE {conditions} ORDER BY {distance} LIMIT $2",
         name = source.name,
         columns = inner.concat(),
         conditions = conditions.join(" AND "),
+    );
+    let (found, order) = match &options.rerank {
+        None => (format!("{nearest}) AS s {bound}"), "s.distance"),
+        Some(rerank) => {
+            let passing = format!("SELECT s.* FROM ({nearest}) AS s {bound}");
+            let embedding = format!("c{}", source.embedding);
+            let placed = rerank.query(&schema, &passing, &embedding, score);
+            let k = options.k;
+            (format!("SELECT s.* FROM ({placed}) AS s ORDER BY s.place LIMIT {k}) AS s"), "s.place")
+        }
+    };
+    format!(
+        "SELECT ROW({row})::{name}, {score} FROM ({found} ORDER BY {order}",
+        row = outer.join(", "),
+        name = source.name,
     )
 }
 
@@ -165,7 +186,7 @@ unsafe fn search(
     let query = format!("{}\0", query(extension, source, &filter, options));
     let own: [_; PARAMETERS] = [
         (Embedding::type_oid(), wanted.into_datum()),
-        (pg_sys::INT8OID, options.k.into_datum()),
+        (pg_sys::INT8OID, options.nearest().into_datum()),
         (pg_sys::FLOAT4OID, options.min_score.into_datum()),
     ];
     let of_filter = filter.parameters.into_iter().map(|(kind, value)| (kind, Some(value)));
@@ -209,7 +230,7 @@ unsafe fn search(
 }
 
 /// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image,
-/// filter)`
+/// filter, rerank, candidates, liked, disliked)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -226,18 +247,20 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
             pg_getarg(fcinfo, 7),
             pg_getarg(fcinfo, 8),
         )?;
+        let options = Options { rerank: Rerank::of_call(fcinfo, 10)?, ..options };
         let enhance = pg_getarg(fcinfo, 3).unwrap_or(true);
         let domain = pg_getarg::<String>(fcinfo, 4);
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
         let filter = Filter::of_call(fcinfo, 9, &source, PARAMETERS + 1)?;
+        let feedback = Feedback::of_call(fcinfo, 12, &source.model)?;
         let wanted = prompt::embed(&extension, &source.model, &text, domain.as_deref(), enhance)?;
-        search(fcinfo, &extension, &source, filter, &options, wanted)
+        search(fcinfo, &extension, &source, filter, &options, feedback.apply(wanted)?)
     }
 }
 
-/// `image_search(tbl, image, k, embedding_column, model, min_score, with_image,
-/// filter)`
+/// `image_search(tbl, image, k, embedding_column, model, min_score, with_image, filter, rerank,
+/// candidates, liked, disliked)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -251,7 +274,7 @@ unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
     }
 }
 
-/// `image_search_file(tbl, root, path, k, embedding_column, model, min_score, with_image, filter)`
+/// `image_search_file(tbl, root, path, k, …)`, further as `image_search`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -285,11 +308,13 @@ unsafe fn by_example(
             pg_getarg(fcinfo, first + 3),
             pg_getarg(fcinfo, first + 4),
         )?;
+        let options = Options { rerank: Rerank::of_call(fcinfo, first + 6)?, ..options };
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
         let filter = Filter::of_call(fcinfo, first + 5, &source, PARAMETERS + 1)?;
+        let feedback = Feedback::of_call(fcinfo, first + 8, &source.model)?;
         let wanted = requests::image(&source.model, image(&extension)?)?;
-        search(fcinfo, &extension, &source, filter, &options, wanted)
+        search(fcinfo, &extension, &source, filter, &options, feedback.apply(wanted)?)
     }
 }
 

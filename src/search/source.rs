@@ -134,7 +134,7 @@ fn check_rights(relation: &PgRelation, name: &str, column: i16) -> Result<(), Fa
     }
 }
 
-fn columns(relation: &PgRelation) -> Vec<Column> {
+pub fn columns(relation: &PgRelation) -> Vec<Column> {
     let columns = relation.tuple_desc();
     let kept = columns.iter().filter(|column| !column.attisdropped);
     kept.map(|column| {
