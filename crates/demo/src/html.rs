@@ -44,8 +44,8 @@ fn render(report: &Report) -> Result<String> {
 {facts}
 {overview}
 {sections}<footer>Written by <code>pgclip-demo</code>. A score is the cosine similarity of query and
-picture. Average precision is taken over the hits shown and divided by how many of them could be
-right.</footer>
+picture; re-ranking changes the order alone. Average precision is taken over the hits shown and divided
+by how many of them could be right.</footer>
 </main>
 </body>
 </html>
@@ -102,7 +102,9 @@ fn overview(report: &Report) -> String {
 fn section(group: &[Search], first: usize) -> Result<String> {
     let title = match group {
         [only] => escape(&only.title),
-        _ => format!("“{}”, with and without enhancement", escape(&group[0].sentence)),
+        _ => {
+            format!("“{}”, with and without enhancement and re-ranking", escape(&group[0].sentence))
+        }
     };
     let mut sides = String::new();
     for (i, search) in group.iter().enumerate() {

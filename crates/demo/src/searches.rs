@@ -31,14 +31,25 @@ struct Question {
 }
 
 impl Question {
-    /// A search for a sentence, as it stands or enhanced.
-    fn sentence(title: &'static str, sentence: &'static str, enhanced: bool) -> Self {
-        let plain = if enhanced { "" } else { ", enhance => false" };
+    /// A search for a sentence, as it stands or enhanced, re-ranked or not.
+    fn sentence(title: &'static str, sentence: &'static str, enhanced: bool, rerank: bool) -> Self {
+        let plain = if enhanced { "" } else { ",\n                   enhance => false" };
+        let rerank = if rerank { ",\n                   rerank => 'adaption'" } else { "" };
         let sql = format!(
-            "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, '{sentence}', k => 10{plain})"
+            "SELECT (hit).id, (hit).camera, score\n  FROM text_search(NULL::photos, '{sentence}', k => 10{plain}{rerank})"
         );
         let (wanted, example) = (wanted(sentence), Vec::new());
         Self { title, sql, sentence, enhanced, example, wanted, camera: None }
+    }
+
+    /// The same sentence with and without enhancement and re-ranking.
+    fn compared(sentence: &'static str) -> [Self; 4] {
+        [
+            Self::sentence("The sentence as it stands", sentence, false, false),
+            Self::sentence("Enhanced to what a surveillance camera sees", sentence, true, false),
+            Self::sentence("As it stands, re-ranked", sentence, false, true),
+            Self::sentence("Enhanced and re-ranked", sentence, true, true),
+        ]
     }
 
     /// Is it a query over the table itself, whose plan is worth a look?
@@ -58,17 +69,11 @@ fn wanted(sentence: &str) -> Query {
 
 fn questions() -> Vec<Question> {
     let truck = wanted("a green truck");
-    vec![
-        Question::sentence("A vehicle, the sentence as it stands", "A red sedan.", false),
-        Question::sentence(
-            "The same, enhanced to what a surveillance camera sees",
-            "A red sedan.",
-            true,
-        ),
-        Question::sentence("Another vehicle, enhanced", "a yellow bus", true),
-        Question::sentence("A person, the sentence as it stands", PERSON, false),
-        Question::sentence("The same, enhanced", PERSON, true),
-        Question::sentence("Another person, enhanced", "a woman in a red coat", true),
+    let mut questions = Vec::from(Question::compared("A red sedan."));
+    questions.extend(Question::compared(PERSON));
+    questions.extend([
+        Question::sentence("Another vehicle, enhanced", "a yellow bus", true, false),
+        Question::sentence("Another person, enhanced", "a woman in a red coat", true, false),
         Question {
             title: "By a picture that is not in the table: a green truck",
             sql: "SELECT (hit).id, (hit).camera, score\n  FROM image_search(NULL::photos, :'suspect', k => 10)".into(),
@@ -96,7 +101,8 @@ fn questions() -> Vec<Question> {
             wanted: wanted("a white SUV"),
             camera: Some("north gate"),
         },
-    ]
+    ]);
+    questions
 }
 
 /// Runs all searches, and prints each as it comes.
