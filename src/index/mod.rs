@@ -19,6 +19,7 @@ mod meta;
 mod open;
 mod options;
 mod page;
+mod places;
 mod scan;
 mod store;
 mod vacuum;

@@ -14,6 +14,7 @@ use pgrx::pg_sys;
 use super::error::corrupt;
 use super::meta::{BYTES, FIRST_BLOCK, META_BLOCK, Meta, MetaError};
 use super::page::{self, HEADER, Kind, PAGE, SPECIAL};
+use super::places;
 
 /// The server's functions without a guard of their own: two of them go under one.
 mod raw {
@@ -27,8 +28,34 @@ mod raw {
             mode: pg_sys::ReadBufferMode::Type,
             strategy: pg_sys::BufferAccessStrategy,
         ) -> pg_sys::Buffer;
+        pub fn ReadRecentBuffer(
+            file: super::File,
+            fork: pg_sys::ForkNumber::Type,
+            block: pg_sys::BlockNumber,
+            recent: pg_sys::Buffer,
+        ) -> bool;
         pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
         pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
+    }
+}
+
+/// What names a relation's file.
+#[cfg(any(feature = "pg14", feature = "pg15"))]
+type File = pg_sys::RelFileNode;
+#[cfg(not(any(feature = "pg14", feature = "pg15")))]
+type File = pg_sys::RelFileLocator;
+
+/// The file of an open relation.
+///
+/// # Safety
+/// The relation must be open.
+unsafe fn file(relation: pg_sys::Relation) -> File {
+    // SAFETY: the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return (*relation).rd_node;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return (*relation).rd_locator;
     }
 }
 
@@ -58,16 +85,28 @@ impl Locked {
             Lock::Share => pg_sys::BUFFER_LOCK_SHARE,
             Lock::Exclusive => pg_sys::BUFFER_LOCK_EXCLUSIVE,
         };
+        // SAFETY: the relation is open.
+        let (oid, file) = unsafe { ((*index).rd_id, file(index)) };
+        // Who reads every page goes through a ring of buffers, and leaves no hints.
+        let recent = strategy.is_null().then(|| places::recent(oid, block)).flatten();
+        let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
         // SAFETY: the relation is open; nothing in the closure has a destructor.
         let buffer = unsafe {
             pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                let normal = pg_sys::ReadBufferMode::RBM_NORMAL;
-                let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-                let buffer = raw::ReadBufferExtended(index, fork, block, normal, strategy);
+                let buffer = match recent {
+                    Some(recent) if raw::ReadRecentBuffer(file, fork, block, recent) => recent,
+                    _ => {
+                        let normal = pg_sys::ReadBufferMode::RBM_NORMAL;
+                        raw::ReadBufferExtended(index, fork, block, normal, strategy)
+                    }
+                };
                 raw::LockBuffer(buffer, mode as i32);
                 buffer
             })
         };
+        if strategy.is_null() && recent != Some(buffer) {
+            places::note(oid, block, buffer);
+        }
         Self { buffer }
     }
 

@@ -12,11 +12,11 @@ use std::cmp::Ordering;
 use crate::edges::{Origin, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
-use crate::pool::Visited;
 use crate::record::Kind;
 use crate::space::{Query, Space};
 use crate::store::{Entry, Store};
 use crate::upper::Upper;
+use crate::visited::Table;
 use crate::walk::{Stand, visit};
 
 /// How often the entry point is looked up again where it is gone: it moves before it is freed.
@@ -88,7 +88,7 @@ pub(crate) fn look_at_layer<S: Store, R>(
 #[derive(Debug)]
 pub(crate) struct Descent {
     /// Elements visited: none of them is nearer than the present stand.
-    seen: Visited,
+    seen: Table,
     /// Neighbours not visited yet, with estimates.
     near: Vec<(f32, Id)>,
     scratch: Scratch,
@@ -98,7 +98,7 @@ pub(crate) struct Descent {
 impl Descent {
     pub fn new() -> Self {
         Self {
-            seen: Visited::new(),
+            seen: Table::new(),
             near: Vec::new(),
             scratch: Scratch::default(),
             estimates: Vec::new(),

@@ -198,7 +198,7 @@ fn gather<S: StoreMut>(
     const AMONG_DEAD: usize = 4;
     let mut found: Vec<Found> = Vec::with_capacity(ef);
     let (mut living, mut wanted) = (0, ef);
-    walk.start(from.id, from.distance, usize::MAX);
+    walk.start(space.layout(), from.id, from.distance, usize::MAX);
     loop {
         if living >= wanted || living > 0 && found.len() >= AMONG_DEAD * wanted {
             if wanted > ef || !is_caught(&found) {

@@ -209,6 +209,11 @@ impl Layout {
         (self.element_edges_at() + edges).next_multiple_of(8)
     }
 
+    /// The most elements that a page holds.
+    pub(crate) fn elements_a_page(&self) -> usize {
+        PAGE_ROOM / (self.element_bytes() + ITEM_POINTER)
+    }
+
     /// The bytes of the tuple of edges of its own; 0 where there is none.
     pub fn edges_tuple(&self) -> usize {
         match self.placement {

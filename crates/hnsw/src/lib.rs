@@ -33,6 +33,7 @@ pub mod space;
 pub mod store;
 pub mod threads;
 pub mod upper;
+mod visited;
 mod walk;
 
 pub use build::{BuildError, BuildOptions, Builder, NoMemory, Pages, Pushed};

@@ -16,11 +16,11 @@ use crate::insert::{Found, load};
 use crate::layer::{chain, change_layer, layer_of};
 use crate::link::{Draft, New, TRIES, link_all};
 use crate::overflow::Overflow;
-use crate::pool::Visited;
 use crate::record::{Element, ElementMut};
 use crate::rows::remove_rows;
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
+use crate::visited::Table;
 use crate::walk::{Walk, distance_of};
 
 /// Dead elements looked into for one element's new neighbours, at most: where whole regions died,
@@ -156,7 +156,7 @@ fn around<S: StoreMut>(
     own: &Query,
     (dead, enough): (&HashSet<Id>, usize),
 ) -> Result<Vec<(f32, Id)>, Error<S::Error>> {
-    let mut seen = Visited::new();
+    let mut seen = Table::new();
     seen.insert(id);
     let mut open: VecDeque<Id> = VecDeque::new();
     for id in copy.edges(space).ids() {
@@ -206,7 +206,7 @@ fn searched<S: StoreMut>(
     let Some(entry) = enter(store, space, own)? else { return Ok(Vec::new()) };
     let mut walk = Walk::new();
     let here = Descent::new().run(store, space, own, entry, 0)?;
-    walk.start(here.id, here.distance, usize::MAX);
+    walk.start(space.layout(), here.id, here.distance, usize::MAX);
     let mut near = Vec::new();
     while near.len() < SEARCHED {
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };

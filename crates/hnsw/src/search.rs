@@ -322,13 +322,13 @@ impl Scan {
         self.freed = store.freed().map_err(Error::Store)?;
         let Some(entry) = enter(store, space, query)? else {
             self.walk.pool.reset(limit);
-            self.walk.visited.clear();
+            self.walk.visited.start(space.layout());
             self.walk.expanded = 0;
             self.phase = Phase::Finished;
             return Ok(false);
         };
         let here = self.descent.run(store, space, query, entry, 0)?;
-        self.walk.start(here.id, here.distance, limit);
+        self.walk.start(space.layout(), here.id, here.distance, limit);
         self.phase = Phase::Walking;
         Ok(true)
     }

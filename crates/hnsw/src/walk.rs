@@ -8,10 +8,12 @@ use pgclip_simd::halves;
 use crate::edges::{Edges, Origin, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
-use crate::pool::{Pool, Visited};
+use crate::layout::Layout;
+use crate::pool::Pool;
 use crate::record::{Element, Kind, edges_tuple};
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
+use crate::visited::Visited;
 
 /// Records between two calls of [`Store::interrupt`].
 const INTERRUPT: u64 = 32;
@@ -43,9 +45,9 @@ impl Walk {
     }
 
     /// Begins a walk at an element whose distance is known.
-    pub fn start(&mut self, id: Id, distance: Distance, limit: usize) {
+    pub fn start(&mut self, layout: &Layout, id: Id, distance: Distance, limit: usize) {
         self.pool.reset(limit);
-        self.visited.clear();
+        self.visited.start(layout);
         self.expanded = 0;
         self.visited.insert(id);
         self.pool.push(distance.inner, id);
