@@ -1,4 +1,5 @@
-//! Checkpoints on disk: safetensors files, mapped, in open_clip's or Hugging Face's naming.
+//! Checkpoints on disk: safetensors files or torch's archives, mapped, in open_clip's or Hugging
+//! Face's naming.
 //!
 //! The one place where file names and tensor names are interpreted; from here on a tensor is
 //! known by open_clip's name for it.
@@ -11,17 +12,20 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::archive;
 use crate::error::ExportError;
 use crate::naming::Naming;
 use crate::tensor::Tensor;
 
 /// Names under which a folder's weights are looked for, in this order.
-const WEIGHT_FILES: [&str; 5] = [
+const WEIGHT_FILES: [&str; 7] = [
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors.index.json",
+    "open_clip_pytorch_model.bin",
+    "pytorch_model.bin",
 ];
 
 /// The tensors of one model.
@@ -41,8 +45,8 @@ struct Entry {
 }
 
 impl Checkpoint {
-    /// Maps the weights at `path`: a safetensors file, the index of a model in several of them,
-    /// or a folder with either.
+    /// Maps the weights at `path`: a safetensors file, an archive of `torch.save` (`.pt`, `.bin`),
+    /// the index of a model in several of them, or a folder with any of these.
     pub fn open(path: &Path) -> Result<Self, ExportError> {
         let path = if path.is_dir() {
             WEIGHT_FILES
@@ -129,8 +133,18 @@ fn map(path: &Path) -> Result<Mmap, ExportError> {
     unsafe { Mmap::map(&file) }.map_err(ExportError::read(path))
 }
 
-/// The header of the mapped file, checked against its length.
+/// What the mapped file holds, checked against its length.
 fn entries(path: &Path, file: &Mmap, number: usize) -> Result<Vec<(String, Entry)>, ExportError> {
+    let torch = |message: String| ExportError::Archive { path: path.into(), message };
+    if archive::is_archive(file) {
+        let entry = |(name, archive::Stored { dtype, shape, bytes })| {
+            (name, Entry { file: number, dtype, shape, bytes })
+        };
+        return Ok(archive::tensors(file).map_err(torch)?.into_iter().map(entry).collect());
+    }
+    if archive::is_bare(file) {
+        return Err(torch("it was saved before torch 1.6: load and save it again".into()));
+    }
     let bad = |message: String| ExportError::Safetensors { path: path.into(), message };
     let (header, metadata) = SafeTensors::read_metadata(file).map_err(|e| bad(e.to_string()))?;
     let start = header + size_of::<u64>();

@@ -15,13 +15,15 @@ pub enum ExportError {
     Write { path: PathBuf, source: io::Error },
     #[error("\"{}\" is not a complete safetensors file: {message}", path.display())]
     Safetensors { path: PathBuf, message: String },
+    #[error("\"{}\" is no archive of a state dict that can be read: {message}", path.display())]
+    Archive { path: PathBuf, message: String },
     #[error(
         "\"{}\" holds no CLIP that can be converted: neither open_clip's nor Hugging Face's tensor \
          names are in it (first of {count}: {first})",
         path.display()
     )]
     NotClip { path: PathBuf, count: usize, first: String },
-    #[error("there are no safetensors weights in \"{}\"", path.display())]
+    #[error("there are no weights (safetensors, .pt or .bin) in \"{}\"", path.display())]
     NoWeights { path: PathBuf },
     #[error(
         "no open_clip_config.json or config.json beside \"{}\": name the description of the \

@@ -1,11 +1,12 @@
-//! CLIP weights to a model directory: safetensors in, ONNX out, with no torch.
+//! CLIP weights to a model directory: safetensors or torch's archives in, ONNX out, with no torch.
 //!
 //! In the order data flows: a `checkpoint` maps the files and knows how they name things, a
 //! `config` says what the architecture is, `weights` holds the one to the other. `vision` and
 //! `text` build the two towers as graphs, of the blocks in `block`; `onnx` writes a graph with the
 //! messages in `proto`, and [`export()`] puts the directory together. Used by
-//! `pgclip-encoder convert` and by the trainer.
+//! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
 
+mod archive;
 mod block;
 mod checkpoint;
 mod config;
@@ -14,13 +15,18 @@ mod export;
 mod graph;
 mod naming;
 mod onnx;
+mod pickle;
 mod proto;
 mod tensor;
 mod text;
 mod vision;
 mod weights;
 
+pub use checkpoint::Checkpoint;
 pub use config::{Activation, Architecture, Preprocessing, Tower};
 pub use error::ExportError;
 pub use export::{Options, Summary, export};
 pub use graph::Precision;
+pub use naming::Naming;
+pub use safetensors::Dtype;
+pub use tensor::Tensor;

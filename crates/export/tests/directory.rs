@@ -245,3 +245,47 @@ fn rows_of_a_cut_vocabulary_must_exist() {
     });
     assert!(copy.refused().contains("token_rows names row 9999 of "));
 }
+
+/// What open_clip trains and what Hugging Face published first: torch's archives of the same
+/// weights make the same model, to the bit.
+#[test]
+fn archives_of_torch_are_read_without_torch() {
+    for (name, safetensors, archive) in [
+        ("open_clip", "open_clip_model.safetensors", "epoch_1.pt"),
+        ("hugging_face", "model.safetensors", "pytorch_model.bin"),
+    ] {
+        let mut copy = Copy::of(name, safetensors);
+        let expected = copy.export(&Options::default()).unwrap().digest;
+        fs::remove_file(&copy.weights).unwrap();
+        copy.weights = copy.folder.path().join(archive);
+        let again = Options { overwrite: true, ..Options::default() };
+        assert_eq!(copy.export(&again).unwrap().digest, expected, "{archive}");
+    }
+}
+
+/// Every cut and every changed byte of an archive's pickle is an error or another tensor, never a
+/// panic.
+#[test]
+fn damaged_archives_are_named() {
+    let copy = Copy::of("open_clip", "epoch_1.pt");
+    let whole = fs::read(&copy.weights).unwrap();
+    for length in [4, 100, 20_000, whole.len() / 2, whole.len() - 1] {
+        fs::write(&copy.weights, &whole[..length]).unwrap();
+        let message = copy.refused();
+        assert!(message.contains("epoch_1.pt\" is no archive of a state dict"), "{message}");
+    }
+    let find = |bytes: &[u8]| whole.windows(bytes.len()).position(|part| part == bytes).unwrap();
+    // The pickle begins in the first entry, and ends before the first tensor.
+    let (start, end) = (find(b"\x80\x02}"), find(b"epoch_1/data/0"));
+    assert!(end - start > 5000);
+    for at in (start..end).step_by(31) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0xff;
+        fs::write(&copy.weights, &damaged).unwrap();
+        if copy.export(&Options::default()).is_ok() {
+            fs::remove_dir_all(copy.dir()).unwrap();
+        }
+    }
+    fs::write(&copy.weights, b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.").unwrap();
+    assert!(copy.refused().contains("saved before torch 1.6"));
+}
