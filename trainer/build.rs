@@ -1,4 +1,4 @@
-//! Checks the libtorch to build against, and lets the binary find it again.
+//! Checks the libtorch to build against, compiles the shim, and lets the binary find it again.
 //!
 //! tch 0.24 calls functions of exactly libtorch 2.11.0; any other version
 //! fails much later with an undefined symbol, so the version is read here.
@@ -28,5 +28,14 @@ fn main() {
              (`make trainer` fetches it)"
         );
     }
+    println!("cargo:rerun-if-changed=src/shim.cpp");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .warnings(false)
+        .define("_GLIBCXX_USE_CXX11_ABI", "1")
+        .include(Path::new(&libtorch).join("include"))
+        .file("src/shim.cpp")
+        .compile("pgclip_shim");
     println!("cargo:rustc-link-arg=-Wl,-rpath,{libtorch}/lib");
 }

@@ -43,11 +43,25 @@ trainer: $(TORCH_STAMP) | c++ ## Fetch libtorch into target/torch and build pgcl
 	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(took)
 
-test-trainer: trainer
+test-trainer: trainer $(call stamp,$(ONNXRUNTIME_WHEEL))
 	$(call say,Test the trainer); \
-	$(TORCH_ENV) $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
+	$(TORCH_ENV) PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(TORCH_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(TRAINER_ARGS) --all-targets --no-deps -- -D warnings; \
 	$(took)
+
+# Needs a Python with torch 2.11.0 and open_clip_torch 3.3.0 for the other side: BENCH_PYTHON.
+.PHONY: bench-trainer
+DEVICE ?= cpu
+BENCH_PYTHON ?= target/bench-python/bin/python
+bench-trainer: trainer ## Time training steps against open_clip on Python's PyTorch (DEVICE=cuda: on a GPU)
+	@if [ ! -x "$(BENCH_PYTHON)" ]; then \
+	  $(PYTHON) -m venv target/bench-python && \
+	  $(BENCH_PYTHON) -m pip --disable-pip-version-check install --quiet --no-compile \
+	    torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0; \
+	fi
+	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS) --example step
+	$(BENCH_PYTHON) trainer/bench/compare.py --ours target/trainer/release/examples/step \
+	  --python "$(BENCH_PYTHON)" --device $(DEVICE) $(BENCH_ARGS)
 
 # ---- the built-in model -----------------------------------------------------------------------
 
@@ -71,8 +85,8 @@ model: trainer ## Train the built-in model anew: scenes, training, evaluation, e
 	  { echo 'The scenes are not those of the model in the repository: their digests differ' >&2; exit 1; }
 	$(TRAIN) train --train-data $(MODEL_DATA)/data/captions.txt --val-data $(MODEL_DATA)/test/labels.txt \
 	  --out $(MODEL_DATA)/run --resume --model $(MODEL) --compact-vocabulary --token-noise 0.15 \
-	  --steps $(MODEL_STEPS) --batch-size 256 --lr 1e-3 --warmup 150 --wd 0.1 \
-	  --flip --shift 3 --brightness 0.1 --seed 1 --save-every 100
+	  --steps $(MODEL_STEPS) --batch-size 256 --lr 1e-3 --warmup 150 --wd 0.1 --grad-clip-norm 1 \
+	  --precision fp32 --multi-positive --save-frequency 0 --log-every 20 --flip --shift 3 --brightness 0.1 --seed 1 --save-every 100
 	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval.json \
 	  --at-least $(MODEL_LEAST_SCORE)
 	$(TRAIN) eval $(MODEL_DATA)/run --data $(MODEL_DATA)/test/labels.txt --json $(MODEL_DATA)/eval-suffix.json \

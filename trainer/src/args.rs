@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::augment::AugmentArgs;
-use crate::model::Precision;
+use crate::learn::LearnArgs;
 use crate::prepare::PrepareArgs;
 
 /// Trains, evaluates and exports CLIP models for pgclip.
@@ -25,7 +25,7 @@ pub enum Command {
     /// Fill in colours and types that captions leave open, by what a model sees
     Augment(AugmentArgs),
     /// Train a model contrastively
-    Train(TrainArgs),
+    Train(Box<TrainArgs>),
     /// Measure retrieval on a label file
     Eval(EvalArgs),
     /// Write a checkpoint as a model directory for the database
@@ -66,10 +66,15 @@ pub struct TrainArgs {
     /// Folder for checkpoints, params.txt and out.log
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Built-in architecture, or an open_clip_config.json
+    /// open_clip's name of an architecture (ViT-B-32 … ViT-bigG-14, with -quickgelu), or a file
+    /// that describes one: open_clip_config.json, or Hugging Face's config.json
     #[arg(long, default_value = "pgclip-traffic-tiny")]
     pub model: String,
-    /// Weights to start from, safetensors in open_clip's naming [default: random]
+    /// How pictures become square, if not as the model says: shortest crops, longest pads
+    #[arg(long, value_name = "MODE", value_parser = ["shortest", "longest"])]
+    pub image_resize_mode: Option<String>,
+    /// Weights to start from: .safetensors, .pt or .bin, or a folder of them, as open_clip or
+    /// Hugging Face name them [default: random]
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
     /// Keep table rows only for the tokens of the training captions; all others share one
@@ -78,31 +83,23 @@ pub struct TrainArgs {
     /// Share of captions into which the shared row of unknown tokens is thrown
     #[arg(long, default_value_t = 0.0)]
     pub token_noise: f64,
-    /// Steps in all
-    #[arg(long, default_value_t = 1000)]
-    pub steps: u64,
-    #[arg(long, default_value_t = 256)]
+    /// Times to go through the pictures
+    #[arg(long, default_value_t = 32)]
+    pub epochs: u64,
+    /// Steps in all, instead of --epochs
+    #[arg(long)]
+    pub steps: Option<u64>,
+    #[arg(long, default_value_t = 25)]
     pub batch_size: usize,
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 4e-7)]
     pub lr: f64,
-    #[arg(long, default_value_t = 0.9)]
-    pub beta1: f64,
-    #[arg(long, default_value_t = 0.98)]
-    pub beta2: f64,
-    #[arg(long, default_value_t = 1e-6)]
-    pub eps: f64,
-    #[arg(long, default_value_t = 0.1)]
-    pub wd: f64,
     /// Steps of linear warm-up
-    #[arg(long, default_value_t = 200)]
+    #[arg(long, default_value_t = 10_000)]
     pub warmup: u64,
-    /// Largest norm of the gradients; 0: no limit
-    #[arg(long, default_value_t = 1.0)]
-    pub grad_clip_norm: f64,
+    #[command(flatten)]
+    pub learn: LearnArgs,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
-    #[arg(long, value_enum, default_value_t = Precision::Fp32)]
-    pub precision: Precision,
     /// Mirror half of the pictures
     #[arg(long)]
     pub flip: bool,
@@ -112,10 +109,13 @@ pub struct TrainArgs {
     /// Change brightness by at most this share
     #[arg(long, default_value_t = 0.0)]
     pub brightness: f32,
-    /// Steps between checkpoints
+    /// Epochs between checkpoints that are kept; 0: the last ones alone
+    #[arg(long, default_value_t = 1)]
+    pub save_frequency: u64,
+    /// Steps between checkpoints to go on from
     #[arg(long, default_value_t = 500)]
     pub save_every: u64,
-    /// Checkpoints to keep
+    /// Of these, how many are kept
     #[arg(long, default_value_t = 2)]
     pub keep: usize,
     /// Steps between lines of out.log

@@ -3,7 +3,7 @@
 //! Everything random here follows from the run's seed and the number of the step alone, so
 //! that a resumed run draws what an uninterrupted one would have drawn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -35,6 +35,8 @@ pub struct Source<'a> {
     pub augment: Augment,
     pub context_length: usize,
     pub seed: u64,
+    /// Let every caption that fits a picture count as a match.
+    pub multi_positive: bool,
 }
 
 /// One step's data, on the host.
@@ -42,10 +44,13 @@ pub struct Source<'a> {
 pub struct Batch {
     /// [N, S, S, 3]
     pub pictures: Vec<u8>,
-    /// M distinct captions as rows of the token table, shortest first.
+    /// M captions as rows of the token table, shortest first.
     pub captions: Vec<Vec<i64>>,
-    /// [N, M], 1 where a caption fits a picture.
-    pub matches: Vec<f32>,
+    /// For each picture the index of its own caption.
+    pub own: Vec<i64>,
+    /// [N, M], 1 where a caption fits a picture; captions are then distinct. `None`: M is N, and
+    /// none but its own caption counts as fitting.
+    pub matches: Option<Vec<f32>>,
 }
 
 /// Walks through the samples in a new order each epoch.
@@ -55,10 +60,12 @@ pub struct Sampler {
     batch: usize,
     epoch: Option<u64>,
     order: Vec<u32>,
+    /// The captions of each sample, if no batch is to hold two samples that share one.
+    captions: Option<Vec<Vec<u32>>>,
 }
 
 /// A generator for one purpose (`stream`) and one number (epoch or step) of a run.
-fn generator(seed: u64, stream: u64, number: u64) -> ChaCha8Rng {
+pub(crate) fn generator(seed: u64, stream: u64, number: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream << 48 | number);
     rng
@@ -67,7 +74,13 @@ fn generator(seed: u64, stream: u64, number: u64) -> ChaCha8Rng {
 impl Sampler {
     /// A sampler over `samples` pictures; `batch` must not exceed them.
     pub fn new(samples: usize, batch: usize, seed: u64) -> Self {
-        Sampler { seed, batch, epoch: None, order: (0..samples as u32).collect() }
+        Sampler { seed, batch, epoch: None, order: (0..samples as u32).collect(), captions: None }
+    }
+
+    /// The same, but samples that share a caption are kept out of one batch where that is possible.
+    pub fn with_unique_captions(mut self, labels: &Labels) -> Self {
+        self.captions = Some(labels.samples.iter().map(|sample| sample.captions.clone()).collect());
+        self
     }
 
     /// Steps in one epoch; the last samples that fill no batch wait for another epoch.
@@ -81,6 +94,9 @@ impl Sampler {
         if self.epoch != Some(epoch) {
             self.order.sort_unstable();
             self.order.shuffle(&mut generator(self.seed, 1, epoch));
+            if let Some(captions) = &self.captions {
+                self.order = spread(&self.order, self.batch, captions);
+            }
             self.epoch = Some(epoch);
         }
         let start = (step % self.steps_per_epoch()) as usize * self.batch;
@@ -88,12 +104,58 @@ impl Sampler {
     }
 }
 
+/// Batches a sample is held back for at most, counted in samples: a set of few captions is gone
+/// through in linear time all the same.
+const MOST_WAITING: usize = 4096;
+
+/// `order` with each sample moved to the first batch that has none of its captions. Where too many
+/// samples wait, or none is left, a batch takes those that wait the longest after all.
+fn spread(order: &[u32], batch: usize, captions: &[Vec<u32>]) -> Vec<u32> {
+    let mut rest = order.iter().copied();
+    let mut waiting: VecDeque<u32> = VecDeque::new();
+    let mut spread = Vec::with_capacity(order.len());
+    while spread.len() < order.len() {
+        let mut seen: HashSet<u32> = HashSet::new();
+        let mut fresh = |sample: u32| {
+            let own = &captions[sample as usize];
+            let free = own.iter().all(|caption| !seen.contains(caption));
+            if free {
+                seen.extend(own);
+            }
+            free
+        };
+        let start = spread.len();
+        let mut held = VecDeque::new();
+        while spread.len() - start < batch {
+            let Some(sample) = waiting
+                .pop_front()
+                .or_else(|| if held.len() < MOST_WAITING { rest.next() } else { None })
+            else {
+                break;
+            };
+            if fresh(sample) {
+                spread.push(sample);
+            } else {
+                held.push_back(sample);
+            }
+        }
+        held.append(&mut waiting);
+        while spread.len() - start < batch
+            && let Some(sample) = held.pop_front()
+        {
+            spread.push(sample);
+        }
+        waiting = held;
+    }
+    spread
+}
+
 impl Source<'_> {
     /// Draws the batch of one step.
     pub fn batch(&self, step: u64, samples: &[u32]) -> Batch {
         let mut rng = generator(self.seed, 2, step);
         let mut pictures = Vec::with_capacity(samples.len() * self.pictures.stride());
-        // (rows, index of the caption, first position drawn)
+        // (rows, index of the caption)
         let mut captions: Vec<(Vec<i64>, u32)> = Vec::with_capacity(samples.len());
         let mut owner: Vec<usize> = Vec::with_capacity(samples.len());
         let mut seen: HashMap<Vec<i64>, usize> = HashMap::new();
@@ -105,25 +167,37 @@ impl Source<'_> {
             let mut rows = self.rows[caption as usize].clone();
             self.noise.apply(&mut rows, self.context_length, &mut rng);
             let next = captions.len();
-            owner.push(*seen.entry(rows.clone()).or_insert_with(|| {
+            let place = match self.multi_positive {
+                true => *seen.entry(rows.clone()).or_insert(next),
+                false => next,
+            };
+            if place == next {
                 captions.push((rows, caption));
-                next
-            }));
+            }
+            owner.push(place);
         }
 
         let mut order: Vec<usize> = (0..captions.len()).collect();
         order.sort_by_key(|&index| captions[index].0.len());
-        let mut matches = vec![0.0; samples.len() * captions.len()];
-        for (n, &sample) in samples.iter().enumerate() {
-            let sample = &self.labels.samples[sample as usize];
-            for (m, &index) in order.iter().enumerate() {
-                if owner[n] == index || self.labels.fits(sample, captions[index].1) {
-                    matches[n * captions.len() + m] = 1.0;
+        let mut place = vec![0i64; order.len()];
+        for (at, &index) in order.iter().enumerate() {
+            place[index] = at as i64;
+        }
+        let own = owner.iter().map(|&index| place[index]).collect();
+        let matches = self.multi_positive.then(|| {
+            let mut matches = vec![0.0; samples.len() * captions.len()];
+            for (n, &sample) in samples.iter().enumerate() {
+                let sample = &self.labels.samples[sample as usize];
+                for (m, &index) in order.iter().enumerate() {
+                    if owner[n] == index || self.labels.fits(sample, captions[index].1) {
+                        matches[n * captions.len() + m] = 1.0;
+                    }
                 }
             }
-        }
+            matches
+        });
         let captions = order.iter().map(|&index| std::mem::take(&mut captions[index].0)).collect();
-        Batch { pictures, captions, matches }
+        Batch { pictures, captions, own, matches }
     }
 }
 

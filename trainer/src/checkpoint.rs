@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use tch::Device;
 
 use crate::config::{CONFIG_FILE, Config};
+use crate::layers::Locks;
 use crate::optim::{AdamW, Hyper};
 use crate::params::Params;
 
@@ -50,8 +51,17 @@ pub struct Snapshot<'a> {
     pub settings: &'a BTreeMap<String, String>,
 }
 
-/// Writes `RUN/checkpoints/step_N`, then removes all but the last `keep`.
-pub fn save(run: &Path, snapshot: Snapshot<'_>, keep: usize) -> Result<PathBuf> {
+/// Which checkpoints stay when a newer one is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Retention {
+    /// The last so many.
+    pub last: usize,
+    /// And those of every so many steps; 0: none.
+    pub every: u64,
+}
+
+/// Writes `RUN/checkpoints/step_N`, then removes the older ones that need not stay.
+pub fn save(run: &Path, snapshot: Snapshot<'_>, retention: Retention) -> Result<PathBuf> {
     let folder = run.join("checkpoints");
     let step = snapshot.step;
     let name = format!("step_{step:08}");
@@ -68,8 +78,11 @@ pub fn save(run: &Path, snapshot: Snapshot<'_>, keep: usize) -> Result<PathBuf> 
         .with_context(|| format!("cannot rename to {}", target.display()))?;
     File::open(&folder)?.sync_all()?;
     let all = list(run)?;
-    for old in &all[..all.len().saturating_sub(keep.max(1))] {
-        fs::remove_dir_all(old)?;
+    for old in &all[..all.len().saturating_sub(retention.last.max(1))] {
+        let step = step_of(old).unwrap_or(0);
+        if retention.every == 0 || !step.is_multiple_of(retention.every) {
+            fs::remove_dir_all(old)?;
+        }
     }
     Ok(target)
 }
@@ -125,6 +138,11 @@ pub fn list(run: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// The step that a checkpoint's name tells.
+fn step_of(checkpoint: &Path) -> Option<u64> {
+    checkpoint.file_name()?.to_str()?.strip_prefix("step_")?.parse().ok()
+}
+
 /// The checkpoint that `path` means: itself, or the last one of a run.
 pub fn locate(path: &Path) -> Result<PathBuf> {
     if path.join(STATE_FILE).is_file() {
@@ -162,14 +180,17 @@ pub fn load_model(checkpoint: &Path, device: Device) -> Result<(Config, Params)>
     Ok((config, params))
 }
 
-/// Reads everything that training needs to go on.
+/// Reads everything that training needs to go on after `steps` steps.
 pub fn load_all(
     checkpoint: &Path,
+    locks: Locks,
     hyper: Hyper,
+    steps: u64,
     device: Device,
-) -> Result<(State, Config, Params, AdamW)> {
-    let state = read_state(checkpoint)?;
-    let (config, params) = load_model(checkpoint, device)?;
-    let optimizer = AdamW::load(&checkpoint.join(OPTIMIZER_FILE), &params, hyper, state.step)?;
-    Ok((state, config, params, optimizer))
+) -> Result<(Config, Params, AdamW)> {
+    let (config, mut params) = load_model(checkpoint, device)?;
+    locks.apply(&mut params, &config.model_cfg);
+    let path = checkpoint.join(OPTIMIZER_FILE);
+    let optimizer = AdamW::load(&path, &params, &config.model_cfg, hyper, steps)?;
+    Ok((config, params, optimizer))
 }

@@ -7,6 +7,8 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::images::Pictures;
 use crate::model::Clip;
+use crate::passes::Trained;
+use crate::shim::Lists;
 
 /// Pictures or texts that a thread encodes at a time.
 const PIECE: usize = 64;
@@ -19,7 +21,11 @@ pub(crate) struct ReadOnly<T>(pub T);
 // lets any number of threads read a tensor, and each piece has a graph of its own.
 unsafe impl Sync for ReadOnly<&Clip> {}
 // SAFETY: as above.
-unsafe impl Sync for ReadOnly<[Vec<Tensor>; 2]> {}
+unsafe impl Sync for ReadOnly<[Trained; 2]> {}
+
+// SAFETY: the optimiser gives each thread parameters of its own to update, and all of them the
+// step's number to read.
+unsafe impl Sync for ReadOnly<(Lists<'_>, &Tensor)> {}
 
 impl<T> ReadOnly<T> {
     pub fn get(&self) -> &T {

@@ -21,17 +21,22 @@ pub mod tokens;
 
 pub mod batch;
 
+pub mod architectures;
 pub mod config;
 pub mod model;
 pub mod params;
 
 pub mod encode;
+pub mod layers;
 pub mod loss;
 pub mod optim;
 pub mod parallel;
+pub mod passes;
 pub mod schedule;
+pub mod shim;
 
 pub mod checkpoint;
+pub mod learn;
 pub mod train;
 
 pub mod augment;

@@ -1,15 +1,23 @@
 //! AdamW with open_clip's split of parameters, and clipping by the gradient's norm.
 //!
-//! tch has `Optimizer`, but not its state, which a run that is to be resumed bit for bit
-//! must save: so the few lines of AdamW (Loshchilov and Hutter, 2019, algorithm 2) are here.
+//! tch has `Optimizer`, but not its state, which a run that is to be resumed bit for bit must
+//! save, and not PyTorch's fused kernel, which is called here through `shim`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use tch::{Device, Tensor, no_grad};
+use rayon::prelude::*;
+use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::config::ModelConfig;
+use crate::encode::ReadOnly;
+use crate::layers::rate_factor;
 use crate::params::Params;
+use crate::shim::{self, Lists, Update};
+
+/// Parameters that a thread updates at a time on the CPU.
+const CHUNK: usize = 8;
 
 /// Settings that stay the same from step to step.
 #[derive(Clone, Copy, Debug)]
@@ -18,9 +26,11 @@ pub struct Hyper {
     pub beta2: f64,
     pub eps: f64,
     pub weight_decay: f64,
+    /// Factor on the learning rate for each layer towards the input; 1: the same for all.
+    pub layer_decay: f64,
 }
 
-/// The optimiser's state: both moments of each parameter.
+/// The optimiser's state: both moments of each trained parameter.
 #[derive(Debug)]
 pub struct AdamW {
     hyper: Hyper,
@@ -34,6 +44,8 @@ struct Moments {
     mean: Tensor,
     square: Tensor,
     decays: bool,
+    /// Factor on the learning rate.
+    factor: f64,
 }
 
 /// Whether weight decay applies: open_clip spares gains, biases and the logit scale.
@@ -43,43 +55,65 @@ pub fn decays(name: &str, tensor: &Tensor) -> bool {
 }
 
 impl AdamW {
-    /// Zero moments for every parameter.
-    pub fn new(params: &Params, hyper: Hyper) -> Self {
+    /// Zero moments for every trained parameter.
+    pub fn new(params: &Params, config: &ModelConfig, hyper: Hyper) -> Self {
         let moments = params
-            .tensors
-            .iter()
+            .trained()
             .map(|(name, tensor)| {
                 let moments = Moments {
                     mean: no_grad(|| tensor.zeros_like()),
                     square: no_grad(|| tensor.zeros_like()),
                     decays: decays(name, tensor),
+                    factor: rate_factor(name, config, hyper.layer_decay),
                 };
-                (name.clone(), moments)
+                (name.to_owned(), moments)
             })
             .collect();
         AdamW { hyper, steps: 0, moments }
     }
 
-    /// One update; `gradients` in the order of `params.tensors`.
-    pub fn step(&mut self, params: &mut Params, gradients: &[Tensor], rate: f64) {
+    /// One update; `gradients` in the order of `params.trained()`, at the learning rate `rate`.
+    pub fn step(&mut self, params: &mut Params, gradients: &[Tensor], rate: f64) -> Result<()> {
         self.steps += 1;
-        let Hyper { beta1, beta2, eps, weight_decay } = self.hyper;
-        let power = self.steps.min(i32::MAX as u64) as i32;
-        let correct1 = 1.0 - beta1.powi(power);
-        let correct2 = (1.0 - beta2.powi(power)).sqrt();
-        no_grad(|| {
-            for ((name, tensor), gradient) in params.tensors.iter_mut().zip(gradients) {
-                let Some(moments) = self.moments.get_mut(name) else { continue };
-                if moments.decays {
-                    let _ = tensor.g_mul_scalar_(1.0 - rate * weight_decay);
-                }
-                let _ = moments.mean.lerp_(gradient, 1.0 - beta1);
-                let _ = moments.square.g_mul_scalar_(beta2);
-                let _ = moments.square.g_add_(&(gradient * gradient * (1.0 - beta2)));
-                let below = moments.square.sqrt() / correct2 + eps;
-                let _ = tensor.g_sub_(&(&moments.mean / below * (rate / correct1)));
+        let gradients: Vec<Tensor> = gradients.iter().map(Tensor::contiguous).collect();
+        // Parameters of the same decay and rate are updated together.
+        let mut groups: BTreeMap<(bool, u64), Lists<'_>> = BTreeMap::new();
+        for ((name, parameter), gradient) in params.trained().zip(&gradients) {
+            let Some(moments) = self.moments.get(name) else {
+                bail!("this is a bug: the optimiser does not know {name}");
+            };
+            let lists = groups.entry((moments.decays, moments.factor.to_bits())).or_default();
+            lists.parameters.push(parameter);
+            lists.gradients.push(gradient);
+            lists.means.push(&moments.mean);
+            lists.squares.push(&moments.square);
+        }
+        let device = params.get("logit_scale").device();
+        let step = Tensor::full([], self.steps as f64, (Kind::Float, device));
+        let Hyper { beta1, beta2, eps, weight_decay, .. } = self.hyper;
+        for ((decays, factor), lists) in groups {
+            let weight_decay = if decays { weight_decay } else { 0.0 };
+            let rate = rate * f64::from_bits(factor);
+            let update = Update { rate, beta1, beta2, weight_decay, eps };
+            if device != Device::Cpu {
+                shim::fused_adamw(&lists, &step, update)?;
+                continue;
             }
-        });
+            let shared = ReadOnly((lists, &step));
+            let count = shared.get().0.parameters.len();
+            (0..count.div_ceil(CHUNK)).into_par_iter().try_for_each(|chunk| {
+                let (lists, step) = shared.get();
+                let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(count);
+                let part = Lists {
+                    parameters: lists.parameters[range.clone()].to_vec(),
+                    gradients: lists.gradients[range.clone()].to_vec(),
+                    means: lists.means[range.clone()].to_vec(),
+                    squares: lists.squares[range].to_vec(),
+                };
+                shim::fused_adamw(&part, step, update)
+            })?;
+        }
+        Ok(())
     }
 
     /// Writes both moments as `exp_avg.NAME` and `exp_avg_sq.NAME`.
@@ -94,12 +128,18 @@ impl AdamW {
     }
 
     /// Reads what [`AdamW::save`] wrote after `steps` steps.
-    pub fn load(path: &Path, params: &Params, hyper: Hyper, steps: u64) -> Result<Self> {
+    pub fn load(
+        path: &Path,
+        params: &Params,
+        config: &ModelConfig,
+        hyper: Hyper,
+        steps: u64,
+    ) -> Result<Self> {
         let mut read: BTreeMap<String, Tensor> = Tensor::read_safetensors(path)
             .with_context(|| format!("cannot read the optimiser's state {}", path.display()))?
             .into_iter()
             .collect();
-        let mut this = AdamW::new(params, hyper);
+        let mut this = AdamW::new(params, config, hyper);
         this.steps = steps;
         for (name, moments) in &mut this.moments {
             for (prefix, target) in
@@ -122,14 +162,16 @@ impl AdamW {
     }
 }
 
-/// Scales the gradients down to the norm `limit` if theirs is larger; returns their norm.
-pub fn clip_gradients(gradients: &mut [Tensor], limit: f64) -> f64 {
+/// Scales the gradients down to the norm `limit` if theirs is larger, as torch's
+/// `clip_grad_norm_`; 0: no limit. Returns their norm, a scalar on their device: nothing waits.
+pub fn clip_gradients(gradients: &mut [Tensor], limit: f64) -> Tensor {
     no_grad(|| {
         let norms: Vec<Tensor> = gradients.iter().map(Tensor::norm).collect();
-        let norm = Tensor::stack(&norms, 0).norm().double_value(&[]);
-        if limit > 0.0 && norm > limit {
+        let norm = Tensor::stack(&norms, 0).norm();
+        if limit > 0.0 {
+            let factor = ((&norm + 1e-6).reciprocal() * limit).clamp_max(1.0);
             for gradient in gradients.iter_mut() {
-                let _ = gradient.g_mul_scalar_(limit / (norm + 1e-6));
+                let _ = gradient.g_mul_(&factor);
             }
         }
         norm

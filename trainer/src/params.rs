@@ -1,13 +1,15 @@
 //! The parameters of a CLIP model: names, shapes, first values, reading and writing.
 //!
-//! Names are open_clip's, so that its checkpoints load as they are and ours load there.
+//! Names are open_clip's, so that ours load there; weights are read through the exporter's
+//! [`Checkpoint`], which knows the files and namings that open_clip and Hugging Face write.
 //! `token_rows` is the one addition: an i32 table from CLIP's token ids to the rows of a
 //! smaller `token_embedding.weight`; row 0 stands for every token that has no row.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use pgclip_export::{Checkpoint, Dtype, ExportError, Naming};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::config::ModelConfig;
@@ -57,20 +59,21 @@ fn layout(config: &ModelConfig, rows: i64) -> Vec<(String, Vec<i64>, Init)> {
             vec![v.width, 3, v.patch_size, v.patch_size],
             Normal(patch.powf(-0.5)),
         ),
-        ("visual.ln_pre.weight".into(), vec![v.width], Ones),
-        ("visual.ln_pre.bias".into(), vec![v.width], Zeros),
         ("visual.ln_post.weight".into(), vec![v.width], Ones),
         ("visual.ln_post.bias".into(), vec![v.width], Zeros),
         ("visual.proj".into(), vec![v.width, d], Normal(scale)),
     ];
-    let mlp = (v.width as f64 * v.mlp_ratio) as i64;
+    if !v.no_ln_pre {
+        all.push(("visual.ln_pre.weight".into(), vec![v.width], Ones));
+        all.push(("visual.ln_pre.bias".into(), vec![v.width], Zeros));
+    }
     for layer in 0..v.layers {
         let prefix = format!("visual.transformer.resblocks.{layer}");
-        block_layout(&mut all, &prefix, v.width, mlp, v.layers);
+        block_layout(&mut all, &prefix, v.width, v.mlp_width(), v.layers);
     }
     for layer in 0..t.layers {
         let prefix = format!("transformer.resblocks.{layer}");
-        block_layout(&mut all, &prefix, t.width, 4 * t.width, t.layers);
+        block_layout(&mut all, &prefix, t.width, t.mlp_width(), t.layers);
     }
     all
 }
@@ -139,46 +142,35 @@ impl Params {
         Ok(Params { tensors, token_rows })
     }
 
-    /// Reads a safetensors file in open_clip's naming; every shape is checked.
+    /// Reads the weights at `path`: safetensors or an archive of `torch.save`, in open_clip's or
+    /// Hugging Face's naming. The files are mapped and tensors are made one after the other, so
+    /// that no second copy of the model is held. All that is missing, unknown or of another shape
+    /// is reported at once.
     pub fn load(path: &Path, config: &ModelConfig, device: Device) -> Result<Self> {
-        let mut read: BTreeMap<String, Tensor> = Tensor::read_safetensors(path)
-            .with_context(|| format!("cannot read the weights {}", path.display()))?
-            .into_iter()
-            // open_clip's `custom_text` models keep the text tower apart.
-            .map(|(name, tensor)| (name.trim_start_matches("text.").to_owned(), tensor))
-            .collect();
-        let token_rows = match read.remove(TOKEN_ROWS) {
-            Some(rows) => {
-                let rows = rows.to_kind(Kind::Int);
-                let mut values = vec![0i32; rows.numel()];
-                rows.copy_data(&mut values, rows.numel());
-                Some(values)
-            }
-            None => None,
-        };
+        let checkpoint = Checkpoint::open(path)?;
+        let spelled = checkpoint.naming.spell(TOKEN_ROWS);
+        let token_rows = checkpoint
+            .tensor(&spelled)
+            .map(|rows| rows.ints().into_iter().map(i32::try_from).collect::<Result<Vec<_>, _>>())
+            .transpose()
+            .with_context(|| format!("{TOKEN_ROWS} in {}", path.display()))?;
         check_token_rows(config, token_rows.as_deref())
             .with_context(|| format!("in {}", path.display()))?;
+        let mut loader = Loader {
+            checkpoint: &checkpoint,
+            device,
+            seen: BTreeSet::from([spelled]),
+            problems: Vec::new(),
+        };
         let mut tensors = BTreeMap::new();
         for (name, shape, _) in layout(config, row_count(config, token_rows.as_deref())) {
-            let Some(tensor) = read.remove(&name) else {
-                bail!("{} lacks the tensor {name}", path.display());
-            };
-            ensure!(
-                tensor.size() == shape,
-                "{}: {name} has the shape {:?}; the configuration asks for {shape:?}",
-                path.display(),
-                tensor.size()
-            );
-            let tensor = tensor.to_kind(Kind::Float).to_device(device);
-            let finite = bool::try_from(tensor.isfinite().all())?;
-            ensure!(finite, "{}: {name} holds NaN or infinity", path.display());
-            tensors.insert(name, tensor.set_requires_grad(true));
+            if let Some(tensor) = loader.parameter(&name, &shape) {
+                let finite = bool::try_from(tensor.isfinite().all())?;
+                ensure!(finite, "{}: {name} holds NaN or infinity", path.display());
+                tensors.insert(name, tensor.set_requires_grad(true));
+            }
         }
-        // Buffers that old checkpoints carry and that hold no weights.
-        read.retain(|name, _| !name.ends_with("attn_mask") && !name.ends_with("position_ids"));
-        if let Some(name) = read.keys().next() {
-            bail!("{}: unknown tensor {name}", path.display());
-        }
+        loader.finish().with_context(|| format!("cannot use the weights {}", path.display()))?;
         Ok(Params { tensors, token_rows })
     }
 
@@ -208,9 +200,84 @@ impl Params {
         }
     }
 
-    /// Number of trained values.
+    /// The parameters that are not locked, in the order of their names.
+    pub fn trained(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let all = self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        all.filter(|(_, tensor)| tensor.requires_grad())
+    }
+
+    /// Number of values.
     pub fn count(&self) -> usize {
         self.tensors.values().map(Tensor::numel).sum()
+    }
+}
+
+/// Makes parameters of a checkpoint's tensors, and collects what does not fit.
+struct Loader<'a> {
+    checkpoint: &'a Checkpoint,
+    device: Device,
+    seen: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+impl Loader<'_> {
+    /// The parameter that open_clip calls `name`, in fp32 on the device.
+    fn parameter(&mut self, name: &str, shape: &[i64]) -> Option<Tensor> {
+        let naming = self.checkpoint.naming;
+        if let Some((at, kind)) = name.split_once(".attn.in_proj_")
+            && naming.attention_is_split()
+        {
+            let mut third = shape.to_vec();
+            third[0] /= 3;
+            let parts: Vec<Option<Tensor>> = ["q_proj", "k_proj", "v_proj"]
+                .iter()
+                .map(|part| self.tensor(&format!("{at}.attn.{part}.{kind}"), &third))
+                .collect();
+            let parts: Vec<Tensor> = parts.into_iter().collect::<Option<_>>()?;
+            return Some(Tensor::cat(&parts, 0));
+        }
+        let projection = matches!(name, "visual.proj" | "text_projection");
+        if projection && naming.projections_are_linear() {
+            let turned: Vec<i64> = shape.iter().rev().copied().collect();
+            return Some(self.tensor(name, &turned)?.transpose(0, 1).contiguous());
+        }
+        self.tensor(name, shape)
+    }
+
+    fn tensor(&mut self, name: &str, shape: &[i64]) -> Option<Tensor> {
+        let name = self.checkpoint.naming.spell(name);
+        self.seen.insert(name.clone());
+        let Some(found) = self.checkpoint.tensor(&name) else {
+            self.problems.push(format!("missing: {name} {shape:?}"));
+            return None;
+        };
+        let has: Vec<i64> = found.shape.iter().map(|&size| size as i64).collect();
+        // A scalar may be saved as one element in a row.
+        if has != shape && !(shape.is_empty() && has == [1]) {
+            self.problems.push(format!("wrong shape: {name} is {has:?}, expected {shape:?}"));
+            return None;
+        }
+        let kind = match found.dtype {
+            Dtype::F32 => Kind::Float,
+            Dtype::F16 => Kind::Half,
+            Dtype::BF16 => Kind::BFloat16,
+            Dtype::F64 => Kind::Double,
+            other => {
+                self.problems.push(format!("wrong type: {name} is {other}, expected F32"));
+                return None;
+            }
+        };
+        let tensor = Tensor::from_data_size(found.data, shape, kind);
+        Some(tensor.to_kind(Kind::Float).to_device(self.device))
+    }
+
+    fn finish(mut self) -> Result<(), ExportError> {
+        for name in self.checkpoint.names() {
+            if !self.seen.contains(name) && !Naming::is_buffer(name) {
+                self.problems.push(format!("unknown: {name}"));
+            }
+        }
+        if self.problems.is_empty() { Ok(()) } else { Err(ExportError::Tensors(self.problems)) }
     }
 }
 

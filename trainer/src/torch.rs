@@ -4,8 +4,11 @@
 //! runs with the small CPU set and with all of CUDA: `libtorch_cuda.so` is opened here
 //! when it lies beside them.
 
+use std::any::Any;
 use std::ffi::{CStr, CString};
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use anyhow::{Result, bail, ensure};
 use tch::{Cuda, Device};
@@ -30,6 +33,45 @@ pub fn prepare(threads: usize) -> Result<()> {
         libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
     }
     Ok(())
+}
+
+/// Runs `work`, and makes an error of a panic that tells of memory that was not to be had.
+///
+/// tch panics where libtorch throws. Any other panic goes on.
+pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            if memory_message(info.payload()).is_none() {
+                before(info);
+            }
+        }));
+    });
+    match std::panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(value) => Ok(value),
+        Err(payload) => match memory_message(&*payload) {
+            Some(message) => bail!("{message}"),
+            None => std::panic::resume_unwind(payload),
+        },
+    }
+}
+
+/// What libtorch said of memory, if that is what the panic is about.
+fn memory_message(payload: &(dyn Any + Send)) -> Option<String> {
+    let text = match payload.downcast_ref::<String>() {
+        Some(text) => text.as_str(),
+        None => payload.downcast_ref::<&str>()?,
+    };
+    let lines = text.split("\\n").flat_map(str::lines);
+    let line = lines
+        .into_iter()
+        .find(|line| line.contains("out of memory") || line.contains("can't allocate memory"))?;
+    Some(format!(
+        "{}; what needs less: --grad-checkpointing, --accum-freq N with a smaller --batch-size, \
+         --force-patch-dropout, --lock-image or --lock-text",
+        line.trim()
+    ))
 }
 
 /// The device named on the command line: `auto`, `cpu` or `cuda[:N]`.

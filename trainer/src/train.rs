@@ -13,20 +13,20 @@ use anyhow::{Context, Result, bail, ensure};
 use tch::{Device, no_grad};
 
 use crate::args::TrainArgs;
-use crate::batch::{Augment, Batch, Sampler, Source};
+use crate::batch::{Augment, Sampler, Source};
 use crate::config::Config;
 use crate::data::Labels;
 use crate::images::Pictures;
-use crate::model::Clip;
-use crate::optim::{AdamW, Hyper, clip_gradients};
-use crate::parallel::{self, Gradients};
+use crate::learn::{Learner, Stats};
 use crate::params::Params;
 use crate::progress::progress_bar;
 use crate::tokens::Noise;
 use crate::{checkpoint, eval, images, schedule, tokens, torch};
 
-/// Upper bound of the logarithm of the logit scale, as in CLIP.
-const MAX_LOGIT_SCALE: f64 = 4.605_170_185_988_092; // ln 100
+/// Steps on a GPU after which losses are read, which waits for the device.
+const READ_EVERY: usize = 16;
+/// Pictures of a failed batch that are named.
+const MOST_NAMED: usize = 8;
 
 /// Runs `pgclip-train train`.
 pub fn run(args: &TrainArgs) -> Result<()> {
@@ -34,17 +34,17 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     let device = torch::device(&args.device)?;
     let labels = Labels::read(&args.train_data, args.images.as_deref())?;
     ensure!(
-        labels.samples.len() >= args.batch_size,
+        labels.samples.len() >= pairs(args),
         "{} pictures are fewer than a batch of {}",
         labels.samples.len(),
-        args.batch_size
+        pairs(args)
     );
     let mut run = Run::open(args, &labels, device)?;
-    let pictures = load_pictures(&labels, &run.config)?;
+    let pictures = load_pictures(&labels, &run.learner.config)?;
     let held_out = match &args.val_data {
         Some(path) => {
             let labels = Labels::read(path, None)?;
-            let pictures = load_pictures(&labels, &run.config)?;
+            let pictures = load_pictures(&labels, &run.learner.config)?;
             Some((labels, pictures))
         }
         None => None,
@@ -60,24 +60,24 @@ fn load_pictures(labels: &Labels, config: &Config) -> Result<Pictures> {
 /// Refuses settings that cannot work.
 fn check(args: &TrainArgs) -> Result<()> {
     ensure!(args.batch_size >= 2, "--batch-size must be at least 2");
-    ensure!(args.steps >= 1, "--steps must be at least 1");
+    ensure!(args.epochs >= 1 && args.steps != Some(0), "--epochs and --steps start at 1");
     ensure!(args.save_every >= 1 && args.log_every >= 1, "--save-every and --log-every start at 1");
     ensure!(args.lr.is_finite() && args.lr > 0.0, "--lr must be a positive number");
-    for (name, beta) in [("--beta1", args.beta1), ("--beta2", args.beta2)] {
-        ensure!((0.0..1.0).contains(&beta), "{name} must be in [0, 1)");
-    }
+    args.learn.check()?;
     ensure!((0.0..=1.0).contains(&args.token_noise), "--token-noise must be in [0, 1]");
     ensure!((0.0..1.0).contains(&args.brightness), "--brightness must be in [0, 1)");
     Ok(())
 }
 
+/// Pictures of one update.
+fn pairs(args: &TrainArgs) -> usize {
+    args.batch_size * args.learn.accum_freq
+}
+
 /// A run: its folder, its model, how far it is.
 struct Run<'a> {
     args: &'a TrainArgs,
-    device: Device,
-    config: Config,
-    params: Params,
-    optimizer: AdamW,
+    learner: Learner,
     step: u64,
     settings: BTreeMap<String, String>,
     log: File,
@@ -88,23 +88,32 @@ impl<'a> Run<'a> {
     fn open(args: &'a TrainArgs, labels: &Labels, device: Device) -> Result<Self> {
         let settings = settings(args)?;
         let old = checkpoint::list(&args.out)?.pop();
-        let (config, params, optimizer, step) = match (old, args.resume) {
+        let (learner, step) = match (old, args.resume) {
             (Some(path), true) => {
-                let (state, config, params, optimizer) =
-                    checkpoint::load_all(&path, hyper(args), device)?;
+                let state = checkpoint::read_state(&path)?;
                 same_settings(&state.settings, &settings)
                     .with_context(|| format!("cannot resume from {}", path.display()))?;
-                (config, params, optimizer, state.step)
+                let (config, params, optimizer) = checkpoint::load_all(
+                    &path,
+                    args.learn.locks(),
+                    args.learn.hyper(),
+                    state.step,
+                    device,
+                )?;
+                let learner = Learner::resume(config, params, optimizer, &args.learn, args.seed);
+                (learner, state.step)
             }
             (Some(path), false) => bail!(
                 "{} exists; --resume goes on from it, another --out starts anew",
                 path.display()
             ),
             (None, _) => {
-                let config = Config::named_or_file(&args.model)?;
+                let mut config = Config::named_or_file(&args.model)?;
+                if let Some(mode) = &args.image_resize_mode {
+                    config.preprocess_cfg.resize_mode.clone_from(mode);
+                }
                 let params = first_params(args, &config, labels, device)?;
-                let optimizer = AdamW::new(&params, hyper(args));
-                (config, params, optimizer, 0)
+                (Learner::new(config, params, &args.learn, args.seed), 0)
             }
         };
         fs::create_dir_all(&args.out)
@@ -113,10 +122,10 @@ impl<'a> Run<'a> {
         for (name, value) in &settings {
             text += &format!("{name}: {value}\n");
         }
-        text += &format!("parameters: {}\ndevice: {device:?}\n", params.count());
+        text += &format!("parameters: {}\ndevice: {device:?}\n", learner.params.count());
         fs::write(args.out.join("params.txt"), text)?;
         let log = OpenOptions::new().create(true).append(true).open(args.out.join("out.log"))?;
-        Ok(Run { args, device, config, params, optimizer, step, settings, log })
+        Ok(Run { args, learner, step, settings, log })
     }
 
     fn train(
@@ -126,8 +135,8 @@ impl<'a> Run<'a> {
         held_out: Option<&(Labels, Pictures)>,
     ) -> Result<()> {
         let args = self.args;
-        let context_length = self.config.model_cfg.text_cfg.context_length as usize;
-        let table = self.params.token_rows.as_deref();
+        let context_length = self.learner.config.model_cfg.text_cfg.context_length as usize;
+        let table = self.learner.params.token_rows.as_deref();
         let rows: Vec<Vec<i64>> = tokens::tokenize_all(labels, context_length)
             .iter()
             .map(|ids| tokens::to_rows(ids, table))
@@ -140,45 +149,69 @@ impl<'a> Run<'a> {
             augment: Augment { flip: args.flip, shift: args.shift, brightness: args.brightness },
             context_length,
             seed: args.seed,
+            multi_positive: args.learn.multi_positive,
         };
         self.write(&format!(
             "{} pictures, {} captions, {} parameters, {} rows of tokens, from step {}",
             pictures.len(),
             rows.len(),
-            self.params.count(),
-            self.params.get("token_embedding.weight").size()[0],
+            self.learner.params.count(),
+            self.learner.params.get("token_embedding.weight").size()[0],
             self.step
         ))?;
-        let model = Clip::new(&self.config, &self.params, args.precision);
-        let mut sampler = Sampler::new(pictures.len(), args.batch_size, args.seed);
-        let last = args.stop_after.map_or(args.steps, |stop| stop.min(args.steps));
-        let bar = progress_bar(args.steps, "train").with_position(self.step);
+        let mut sampler = Sampler::new(pictures.len(), pairs(args), args.seed);
+        if args.learn.unique_captions {
+            sampler = sampler.with_unique_captions(labels);
+        }
+        let per_epoch = sampler.steps_per_epoch();
+        let steps = args.steps.unwrap_or(args.epochs.saturating_mul(per_epoch));
+        let retention = checkpoint::Retention {
+            last: args.keep,
+            every: args.save_frequency.saturating_mul(per_epoch),
+        };
+        let last = args.stop_after.map_or(steps, |stop| stop.min(steps));
+        let bar = progress_bar(steps, "train").with_position(self.step);
         let (mut since, mut seen) = (Instant::now(), 0u64);
+        let mut unread: Vec<Stats> = Vec::new();
         while self.step < last {
             let batch = source.batch(self.step, sampler.samples(self.step));
-            let (loss, norm) = self.one_step(&model, &batch, pictures.size)?;
+            let rate = schedule::cosine(self.step, args.lr, args.warmup, steps);
+            let stats = self.learner.step(&batch, self.step, rate).with_context(|| {
+                format!("step {} failed; the last checkpoint is kept", self.step + 1)
+            })?;
+            self.step += 1;
+            unread.push(stats);
             bar.inc(1);
+            seen += pairs(args) as u64;
+            let logs = self.step.is_multiple_of(args.log_every);
+            let saves = self.step.is_multiple_of(args.save_every)
+                || (retention.every > 0 && self.step.is_multiple_of(retention.every))
+                || self.step == last;
+            let patience = if self.learner.device() == Device::Cpu { 1 } else { READ_EVERY };
+            if !logs && !saves && unread.len() < patience {
+                continue;
+            }
+            let (loss, norm) = self.read(&mut unread, &mut sampler, labels)?;
             bar.set_message(format!("loss {loss:.3}"));
-            seen += args.batch_size as u64;
-            if self.step.is_multiple_of(args.log_every) {
-                let rate = seen as f64 / since.elapsed().as_secs_f64();
-                let scale = no_grad(|| model.logit_scale.exp()).double_value(&[]);
+            if logs {
+                let speed = seen as f64 / since.elapsed().as_secs_f64();
+                let scale = no_grad(|| self.learner.model.logit_scale.exp()).double_value(&[]);
                 self.write(&format!(
-                    "step {} loss {loss:.4} norm {norm:.3} scale {scale:.2} samples/s {rate:.1}",
+                    "step {} loss {loss:.4} norm {norm:.3} scale {scale:.2} lr {rate:.3e} samples/s {speed:.1}",
                     self.step
                 ))?;
                 (since, seen) = (Instant::now(), 0);
             }
-            if self.step.is_multiple_of(args.save_every) || self.step == last {
-                self.save()?;
+            if saves {
+                self.save(retention)?;
                 if let Some((labels, pictures)) = held_out {
                     let report = eval::measure(
-                        &model,
-                        &self.params,
-                        &self.config,
+                        &self.learner.model,
+                        &self.learner.params,
+                        &self.learner.config,
                         labels,
                         pictures,
-                        self.device,
+                        self.learner.device(),
                     )?;
                     self.write(&format!(
                         "step {} held out: captions R@1 {:.3} mAP@10 {:.3}, colour+type R@1 {:.3} mAP@10 {:.3}",
@@ -196,40 +229,48 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// One update; returns the loss and the norm of the gradients.
-    fn one_step(&mut self, model: &Clip, batch: &Batch, size: usize) -> Result<(f64, f64)> {
-        let args = self.args;
-        let Gradients { loss, tensors: mut gradients } =
-            parallel::gradients(model, &self.params, batch, size, self.device).with_context(
-                || {
-                    let step = self.step + 1;
-                    format!(
-                        "step {step} failed (a smaller --lr or a longer --warmup may help); \
-                     the last checkpoint is kept"
-                    )
-                },
-            )?;
-        let norm = clip_gradients(&mut gradients, args.grad_clip_norm);
-        ensure!(norm.is_finite(), "the gradients of step {} are not finite", self.step + 1);
-        let rate = schedule::cosine(self.step, args.lr, args.warmup, args.steps);
-        self.optimizer.step(&mut self.params, &gradients, rate);
-        no_grad(|| {
-            let mut scale = self.params.get("logit_scale");
-            let _ = scale.clamp_(0.0, MAX_LOGIT_SCALE);
-        });
-        self.step += 1;
-        Ok((loss, norm))
+    /// Reads the losses and norms of the last steps; gives those of the very last. The first that
+    /// is no finite number ends the run: nothing is saved after it.
+    fn read(
+        &self,
+        unread: &mut Vec<Stats>,
+        sampler: &mut Sampler,
+        labels: &Labels,
+    ) -> Result<(f64, f64)> {
+        let first = self.step - unread.len() as u64; // steps done before the first of them
+        let mut last = (0.0, 0.0);
+        for (at, stats) in unread.drain(..).enumerate() {
+            let (loss, norm) = (stats.loss.double_value(&[]), stats.norm.double_value(&[]));
+            if !loss.is_finite() || !norm.is_finite() {
+                let step = first + at as u64;
+                let batch = sampler.samples(step);
+                let path = |&sample: &u32| labels.samples[sample as usize].path.display();
+                let named: Vec<String> =
+                    batch.iter().take(MOST_NAMED).map(|sample| path(sample).to_string()).collect();
+                bail!(
+                    "step {}: the loss is {loss}, the norm of its gradients {norm}; a smaller --lr, \
+                     a longer --warmup or --grad-clip-norm may help, and the last checkpoint is \
+                     kept. Its batch of {}: {}{}",
+                    step + 1,
+                    batch.len(),
+                    named.join(", "),
+                    if batch.len() > MOST_NAMED { ", …" } else { "" }
+                );
+            }
+            last = (loss, norm);
+        }
+        Ok(last)
     }
 
-    fn save(&self) -> Result<()> {
+    fn save(&self, retention: checkpoint::Retention) -> Result<()> {
         let snapshot = checkpoint::Snapshot {
-            config: &self.config,
-            params: &self.params,
-            optimizer: &self.optimizer,
+            config: &self.learner.config,
+            params: &self.learner.params,
+            optimizer: &self.learner.optimizer,
             step: self.step,
             settings: &self.settings,
         };
-        checkpoint::save(&self.args.out, snapshot, self.args.keep)?;
+        checkpoint::save(&self.args.out, snapshot, retention)?;
         Ok(())
     }
 
@@ -239,10 +280,6 @@ impl<'a> Run<'a> {
         println!("{line}");
         Ok(())
     }
-}
-
-fn hyper(args: &TrainArgs) -> Hyper {
-    Hyper { beta1: args.beta1, beta2: args.beta2, eps: args.eps, weight_decay: args.wd }
 }
 
 /// Random parameters, or those of `--pretrained`.
@@ -274,22 +311,18 @@ fn settings(args: &TrainArgs) -> Result<BTreeMap<String, String>> {
         ("model", args.model.clone()),
         ("compact_vocabulary", args.compact_vocabulary.to_string()),
         ("token_noise", args.token_noise.to_string()),
-        ("steps", args.steps.to_string()),
+        ("epochs", args.epochs.to_string()),
+        ("steps", args.steps.map_or("by epochs".into(), |steps| steps.to_string())),
         ("batch_size", args.batch_size.to_string()),
         ("lr", args.lr.to_string()),
-        ("beta1", args.beta1.to_string()),
-        ("beta2", args.beta2.to_string()),
-        ("eps", args.eps.to_string()),
-        ("wd", args.wd.to_string()),
         ("warmup", args.warmup.to_string()),
-        ("grad_clip_norm", args.grad_clip_norm.to_string()),
         ("seed", args.seed.to_string()),
-        ("precision", format!("{:?}", args.precision)),
         ("flip", args.flip.to_string()),
         ("shift", args.shift.to_string()),
         ("brightness", args.brightness.to_string()),
     ];
-    Ok(pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    let pairs = pairs.into_iter().chain(args.learn.settings());
+    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 fn same_settings(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The forward pass against what open_clip computed with the same weights.
 //!
-//! The files are the exporter's (`crates/export/tests/golden/make.py`).
+//! The files are the exporter's (`crates/export/tests/golden/make.py` and `archives.py`).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,14 @@ struct Golden {
 }
 
 fn golden(name: &str) -> Golden {
+    golden_of(name, "open_clip_model.safetensors")
+}
+
+fn golden_of(name: &str, weights: &str) -> Golden {
     let folder: PathBuf =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/export/tests/golden").join(name);
     let config = Config::read(&folder.join(CONFIG_FILE)).unwrap();
-    let weights = folder.join("open_clip_model.safetensors");
-    let params = Params::load(&weights, &config.model_cfg, Device::Cpu).unwrap();
+    let params = Params::load(&folder.join(weights), &config.model_cfg, Device::Cpu).unwrap();
     let expected = Tensor::read_safetensors(folder.join("expected.safetensors")).unwrap();
     Golden { config, params, expected: expected.into_iter().collect() }
 }
@@ -43,20 +46,33 @@ fn mapped(tokens: &Tensor, table: Option<&[i32]>) -> Tensor {
 }
 
 fn agrees(name: &str, precision: Precision, least: f64) {
-    let Golden { config, params, expected } = golden(name);
-    let model = Clip::new(&config, &params, precision);
+    holds(name, &golden(name), precision, least);
+}
+
+/// The least cosines of pictures and of texts.
+fn cosines(golden: &Golden, precision: Precision) -> (f64, f64) {
+    let Golden { config, params, expected } = golden;
+    let model = Clip::new(config, params, precision);
     no_grad(|| {
         let pictures = expected["pixels"].permute([0, 2, 3, 1]); // 8-bit, [N, S, S, 3]
-        let cosine = least_cosine(&model.encode_bytes(&pictures), &expected["image"]);
-        assert!(cosine >= least, "{name}: cosine of a picture {cosine}");
+        let image = least_cosine(&model.encode_bytes(&pictures), &expected["image"]);
+        let tokens = &expected["tokens"];
+        let rows = mapped(tokens, params.token_rows.as_deref());
+        let text = model.encode_rows(&rows, &tokens.argmax(1, false));
+        (image, least_cosine(&text, &expected["text"]))
+    })
+}
 
+fn holds(name: &str, golden: &Golden, precision: Precision, least: f64) {
+    let (image, text) = cosines(golden, precision);
+    assert!(image >= least && text >= least, "{name}: pictures {image}, texts {text}");
+    let Golden { config, params, expected } = golden;
+    let model = Clip::new(config, params, precision);
+    no_grad(|| {
+        // What follows the longest end-of-text token may be cut off.
         let tokens = &expected["tokens"];
         let ends = tokens.argmax(1, false);
         let rows = mapped(tokens, params.token_rows.as_deref());
-        let cosine = least_cosine(&model.encode_rows(&rows, &ends), &expected["text"]);
-        assert!(cosine >= least, "{name}: cosine of a text {cosine}");
-
-        // What follows the longest end-of-text token may be cut off.
         let longest = i64::try_from(ends.max()).unwrap() + 1;
         let cut = model.encode_rows(&rows.narrow(1, 0, longest), &ends);
         assert!(least_cosine(&cut, &expected["text"]) >= least, "{name}: cut texts");
@@ -74,6 +90,68 @@ fn erf_gelu_agrees_with_open_clip() {
 #[test]
 fn quick_gelu_and_a_separate_text_tower_agree_with_open_clip() {
     agrees("open_clip", Precision::Fp32, 0.9999);
+}
+
+/// That golden model has QuickGELU in one tower and GELU in the other, which open_clip cannot
+/// describe: each tower is held to its own.
+#[test]
+fn hugging_faces_naming_and_description_are_read() {
+    for weights in ["model.safetensors", "pytorch_model.bin"] {
+        for (activation, kind) in [("quick_gelu", "image"), ("gelu", "text")] {
+            let golden = hugging_face(activation, weights);
+            let (image, text) = cosines(&golden, Precision::Fp32);
+            let cosine = if kind == "image" { image } else { text };
+            assert!(cosine >= 0.9999, "{weights}: cosine of the {kind}s {cosine}");
+        }
+    }
+}
+
+fn hugging_face(activation: &str, weights: &str) -> Golden {
+    let golden =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/export/tests/golden/hugging_face");
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["config.json", "preprocessor_config.json"] {
+        let text = std::fs::read_to_string(golden.join(name)).unwrap();
+        let wanted = format!("\"hidden_act\": \"{activation}\"");
+        let text = text.replace("\"hidden_act\": \"gelu\"", &wanted);
+        let text = text.replace("\"hidden_act\": \"quick_gelu\"", &wanted);
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let config = Config::read(&folder.path().join("config.json")).unwrap();
+    let params = Params::load(&golden.join(weights), &config.model_cfg, Device::Cpu).unwrap();
+    let expected = Tensor::read_safetensors(golden.join("expected.safetensors")).unwrap();
+    Golden { config, params, expected: expected.into_iter().collect() }
+}
+
+#[test]
+fn towers_of_different_activations_are_refused() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/export/tests/golden");
+    let error = Config::read(&folder.join("hugging_face/config.json")).unwrap_err();
+    assert!(format!("{error:#}").contains("different activations"), "{error:#}");
+}
+
+#[test]
+fn a_checkpoint_of_open_clips_training_is_read() {
+    let golden = golden_of("open_clip", "epoch_1.pt");
+    holds("epoch_1.pt", &golden, Precision::Fp32, 0.9999);
+}
+
+#[test]
+fn all_that_does_not_fit_is_listed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/export/tests/golden");
+    let mut config = hugging_face("gelu", "model.safetensors").config;
+    config.model_cfg.vision_cfg.layers = 2; // the weights have 3
+    config.model_cfg.text_cfg.layers = 3; // and 2
+    let weights = folder.join("hugging_face/model.safetensors");
+    let error = Params::load(&weights, &config.model_cfg, Device::Cpu).unwrap_err();
+    let text = format!("{error:#}");
+    for line in [
+        "missing: text_model.encoder.layers.2.layer_norm1.bias",
+        "missing: text_model.encoder.layers.2.self_attn.q_proj.weight",
+        "unknown: vision_model.encoder.layers.2.mlp.fc2.weight",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
 }
 
 #[test]
@@ -128,5 +206,8 @@ fn weights_of_another_shape_are_named() {
     let weights = folder.join("erf_gelu/open_clip_model.safetensors");
     let error = Params::load(&weights, &config.model_cfg, Device::Cpu).unwrap_err();
     let text = format!("{error:#}");
-    assert!(text.contains("has the shape") && text.contains("erf_gelu"), "{text}");
+    assert!(
+        text.contains("wrong shape: positional_embedding") && text.contains("erf_gelu"),
+        "{text}"
+    );
 }

@@ -2,8 +2,13 @@
 
 mod common;
 
+use clap::Parser;
+use pgclip_train::args::{Cli, Command};
 use pgclip_train::batch::Sampler;
-use pgclip_train::loss::contrastive;
+use pgclip_train::config::Config;
+use pgclip_train::data::Labels;
+use pgclip_train::layers::{place, rate_factor};
+use pgclip_train::loss::{clip, multi_positive};
 use pgclip_train::metrics::{average_precision, ranking, recalled};
 use pgclip_train::optim::decays;
 use pgclip_train::schedule::cosine;
@@ -49,9 +54,18 @@ fn one_match_each_gives_clips_loss() {
     let labels = Tensor::arange(6, (Kind::Int64, Device::Cpu));
     let there = logits.cross_entropy_for_logits(&labels);
     let back = logits.transpose(0, 1).cross_entropy_for_logits(&labels);
-    let clip = f64::try_from((there + back) / 2.0).unwrap();
-    let ours = f64::try_from(contrastive(&a, &b, &Tensor::eye(6, CPU), &scale)).unwrap();
-    assert!((ours - clip).abs() < 1e-5, "{ours} {clip}");
+    let wanted = f64::try_from((there + back) / 2.0).unwrap();
+    let ours = f64::try_from(multi_positive(&a, &b, &Tensor::eye(6, CPU), &scale)).unwrap();
+    assert!((ours - wanted).abs() < 1e-5, "{ours} {wanted}");
+    // The same with the captions in another order.
+    let order = [3i64, 0, 5, 1, 4, 2];
+    let mut own = [0i64; 6];
+    for (place, &caption) in order.iter().enumerate() {
+        own[caption as usize] = place as i64;
+    }
+    let b = b.index_select(0, &Tensor::from_slice(&order));
+    let ours = f64::try_from(clip(&a, &b, &Tensor::from_slice(&own), &scale)).unwrap();
+    assert!((ours - wanted).abs() < 1e-5, "{ours} {wanted}");
 }
 
 #[test]
@@ -60,7 +74,7 @@ fn equal_captions_are_no_negatives_of_each_other() {
     let pictures = Tensor::from_slice(&[1f32, 0.0, 1.0, 0.0, 0.0, 1.0]).view([3, 2]);
     let captions = Tensor::eye(2, CPU);
     let matches = Tensor::from_slice(&[1f32, 0.0, 1.0, 0.0, 0.0, 1.0]).view([3, 2]);
-    let loss = contrastive(&pictures, &captions, &matches, &Tensor::from(50.0f32));
+    let loss = multi_positive(&pictures, &captions, &matches, &Tensor::from(50.0f32));
     // By picture 0; by caption: ln 2 / 2 for the two that share one, halved.
     let wanted = 0.5 * (0.0 + std::f64::consts::LN_2 / 2.0);
     assert!((f64::try_from(loss).unwrap() - wanted).abs() < 1e-4);
@@ -132,4 +146,82 @@ fn another_torch_is_refused_by_its_version() {
     assert_eq!(says("2.11.0+cu130"), Ok(()));
     let error = says("2.13.0").unwrap_err();
     assert!(error.contains("torch 2.13.0") && error.contains("exactly 2.11.0"), "{error}");
+}
+
+#[test]
+fn layers_are_counted_from_the_input() {
+    let config = Config::traffic_tiny().model_cfg; // 4 and 3 blocks
+    let depth = |name: &str| place(name, &config).map(|place| (place.visual, place.depth));
+    assert_eq!(depth("logit_scale"), None);
+    assert_eq!(depth("visual.conv1.weight"), Some((true, 0)));
+    assert_eq!(depth("visual.ln_pre.bias"), Some((true, 0)));
+    assert_eq!(depth("visual.transformer.resblocks.3.ln_1.bias"), Some((true, 4)));
+    assert_eq!(depth("visual.ln_post.bias"), Some((true, 5)));
+    assert_eq!(depth("visual.proj"), Some((true, 5)));
+    assert_eq!(depth("token_embedding.weight"), Some((false, 0)));
+    assert_eq!(depth("positional_embedding"), Some((false, 0)));
+    assert_eq!(depth("transformer.resblocks.0.attn.out_proj.weight"), Some((false, 1)));
+    assert_eq!(depth("text_projection"), Some((false, 4)));
+    let factor = |name: &str| rate_factor(name, &config, 0.5);
+    assert_eq!(factor("visual.proj"), 1.0);
+    assert_eq!(factor("visual.transformer.resblocks.3.ln_1.bias"), 0.5);
+    assert_eq!(factor("visual.conv1.weight"), 0.5f64.powi(5));
+    assert_eq!(factor("ln_final.bias"), 1.0);
+    assert_eq!(factor("logit_scale"), 1.0);
+}
+
+/// One picture in twelve has the same caption: without the option many batches hold it several
+/// times.
+#[test]
+fn pictures_that_share_a_caption_are_kept_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("labels.txt");
+    let line = |n: usize| match n % 12 {
+        0 => format!("{n}.jpg$$the common caption\n"),
+        _ => format!("{n}.jpg$$caption {n}\n"),
+    };
+    std::fs::write(&path, (0..96).map(line).collect::<String>()).unwrap();
+    let labels = Labels::read(&path, None).unwrap();
+    let most = |mut sampler: Sampler| {
+        let common = |samples: &[u32]| {
+            samples.iter().filter(|&&n| labels.samples[n as usize].captions == [0]).count()
+        };
+        let counts: Vec<usize> = (0..24).map(|step| common(sampler.samples(step))).collect();
+        let mut seen: Vec<u32> = (0..12).flat_map(|step| sampler.samples(step).to_vec()).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, (0..96).collect::<Vec<u32>>(), "an epoch shows each picture once");
+        counts.into_iter().max().unwrap()
+    };
+    assert!(most(Sampler::new(96, 8, 1)) > 1);
+    // Twelve batches, eight pictures with that caption.
+    assert_eq!(most(Sampler::new(96, 8, 1).with_unique_captions(&labels)), 1);
+}
+
+#[test]
+fn memory_that_is_not_to_be_had_is_an_error() {
+    let bytes = 1i64 << 50;
+    let asks = || Tensor::zeros([bytes], (Kind::Uint8, Device::Cpu));
+    let error = pgclip_train::torch::catching(asks).unwrap_err().to_string();
+    assert!(error.contains("allocate") && error.contains("--grad-checkpointing"), "{error}");
+    let other = std::panic::catch_unwind(|| pgclip_train::torch::catching(|| panic!("other")));
+    assert!(other.is_err(), "any other panic goes on");
+}
+
+#[test]
+fn what_no_step_can_work_with_is_refused() {
+    for (option, value) in [
+        ("--beta1", "1"),
+        ("--eps", "-1"),
+        ("--accum-freq", "0"),
+        ("--force-patch-dropout", "1"),
+        ("--layer-decay", "1.5"),
+        ("--grad-clip-norm", "NaN"),
+    ] {
+        let line = format!("pgclip-train train --train-data a --out b {option}={value}");
+        let Command::Train(args) = Cli::parse_from(line.split(' ')).command else {
+            unreachable!("the line says train")
+        };
+        let error = args.learn.check().unwrap_err().to_string();
+        assert!(error.contains(option), "{error}");
+    }
 }

@@ -38,6 +38,56 @@ fn a_resumed_run_ends_with_the_same_bits() {
     }
 }
 
+/// The same with everything that keeps a state of its own or draws at random.
+#[test]
+fn a_run_with_all_options_is_resumed_with_the_same_bits() {
+    let fixture = Fixture::new(64);
+    let common = [
+        "--steps",
+        "6",
+        "--save-every",
+        "2",
+        "--batch-size",
+        "8",
+        "--accum-freq",
+        "2",
+        "--grad-checkpointing",
+        "--force-patch-dropout",
+        "0.5",
+        "--layer-decay",
+        "0.7",
+        "--unique-captions",
+        "--lock-text",
+        "--lock-text-unlocked-layers",
+        "2",
+        "--precision",
+        "amp_bf16",
+        "--image-resize-mode",
+        "shortest",
+    ];
+    fixture.train("whole", &common).unwrap();
+    fixture.train("parts", &[&common[..], &["--stop-after", "3"]].concat()).unwrap();
+    fixture.train("parts", &[&common[..], &["--resume"]].concat()).unwrap();
+    let last = |run: &str| checkpoint::locate(&fixture.path(run)).unwrap();
+    for ((name, whole), (_, parts)) in
+        contents(&last("whole")).into_iter().zip(contents(&last("parts")))
+    {
+        assert!(whole == parts, "{name} differs");
+    }
+    let config = std::fs::read_to_string(last("whole").join("open_clip_config.json")).unwrap();
+    assert!(config.contains("shortest"), "{config}");
+}
+
+#[test]
+fn checkpoints_of_epochs_are_kept() {
+    let fixture = Fixture::new(48); // three batches of 16
+    let more = ["--epochs", "4", "--save-frequency", "2", "--save-every", "4", "--keep", "1"];
+    fixture.train("run", &more).unwrap();
+    let mut left = names(&fixture.path("run/checkpoints"));
+    left.sort();
+    assert_eq!(left, ["step_00000006", "step_00000012"]);
+}
+
 #[test]
 fn an_existing_run_is_neither_overwritten_nor_resumed_otherwise() {
     let fixture = Fixture::new(32);
@@ -75,6 +125,7 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let more = ["--steps", "40", "--save-every", "1", "--lr", "1e30", "--grad-clip-norm", "0"];
     let text = message(fixture.train("run", &more));
     assert!(text.contains("step ") && text.contains("the last checkpoint is kept"), "{text}");
+    assert!(text.contains("Its batch of 16: ") && text.contains(".jpg, "), "{text}");
     checkpoint::locate(&fixture.path("run")).unwrap();
 }
 

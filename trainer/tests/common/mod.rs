@@ -53,8 +53,10 @@ impl Fixture {
             ["train", "--train-data", &data, "--model", &model, "--out", &out]
                 .map(Into::into)
                 .into();
-        let settings = "--compact-vocabulary --batch-size 16 --lr 3e-3 --warmup 5 --log-every 1 \
-                        --flip --shift 2 --brightness 0.1 --token-noise 0.3 --device cpu";
+        let settings = "--compact-vocabulary --batch-size 16 --lr 3e-3 --wd 0.1 --warmup 5 \
+                        --precision fp32 --grad-clip-norm 1 --multi-positive --log-every 1 \
+                        --save-frequency 0 --flip --shift 2 --brightness 0.1 --token-noise 0.3 \
+                        --device cpu";
         line.extend(settings.split_whitespace().map(str::to_owned));
         line.extend(more.iter().map(|&word| word.to_owned()));
         line
@@ -63,7 +65,7 @@ impl Fixture {
     pub fn args(&self, out: &str, more: &[&str]) -> TrainArgs {
         let line = self.line(out, more);
         match Cli::parse_from(std::iter::once("pgclip-train".to_owned()).chain(line)).command {
-            Command::Train(args) => args,
+            Command::Train(args) => *args,
             _ => unreachable!("the line says train"),
         }
     }
