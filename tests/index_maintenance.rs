@@ -11,7 +11,7 @@ use pgclip_tests::vectors::{
     COSINE, Clusters, EUCLIDEAN, Each, drained, ensure_sound, ensure_whole, explain, fill,
     make_tables, recall_at, start_quiet,
 };
-use pgclip_tests::{sqlstate, value};
+use pgclip_tests::{sqlstate, start, value};
 use postgres::Client;
 
 fn prepared(name: &str, rows: usize) -> Result<(Cluster, Client, Clusters)> {
@@ -64,6 +64,32 @@ fn an_unlogged_index_is_empty_after_a_crash() -> Result<()> {
     ensure_good(&mut client)?;
     client.batch_execute("ALTER TABLE t SET UNLOGGED")?;
     ensure_good(&mut client)
+}
+
+/// Where a page was found is remembered, and forgotten by nobody when another takes its buffer: here
+/// two indexes drive each other's pages out.
+#[test]
+fn buffers_change_hands() -> Result<()> {
+    let small = Cluster::builder("buffers").setting("shared_buffers", "1MB");
+    let (_cluster, mut client) = start(&small.setting("autovacuum", "off"))?;
+    let mut clusters = Clusters::new(67, 24, 40);
+    make_tables(&mut client, &mut clusters, 3000)?;
+    client.each(
+        "CREATE INDEX i ON t USING clip_hnsw (v, f);
+         CREATE TABLE t2 AS SELECT * FROM t WHERE id % 2 = 0;
+         CREATE INDEX i2 ON t2 USING clip_hnsw (v, f)",
+    )?;
+    let pages = "SELECT pg_relation_size('i') / pg_size_bytes(current_setting('shared_buffers'))";
+    ensure!(value::<i64>(&mut client, pages)? >= 2, "the index fits into memory");
+    let other = "SELECT count(*) FROM (SELECT FROM queries CROSS JOIN LATERAL \
+                 (SELECT FROM t2 ORDER BY t2.v <=> queries.v LIMIT 10) AS a) AS b";
+    for _ in 0..3 {
+        ensure_good(&mut client)?;
+        ensure!(value::<i64>(&mut client, other)? > 0, "no rows");
+        ensure_whole(&mut client, COSINE, "i")?;
+        client.each("UPDATE t SET f = f + 1 WHERE id % 7 = 0; VACUUM t; REINDEX INDEX i2")?;
+    }
+    ensure_sound(&mut client, "i2")
 }
 
 /// Pages of temporary tables are in the session's own memory, and ON COMMIT DELETE ROWS builds the
