@@ -18,6 +18,9 @@ use crate::encode::failure::Failure;
 use crate::extension::{Extension, namespace_name, quoted, type_name};
 use crate::ingest::key::Key;
 
+/// The largest cutoff: what came of each hit of each query is kept.
+const MAX_CUTOFF: i32 = 1000;
+
 /// What `options` may hold: parameters of both searches that make sense for many queries, with
 /// their types.
 const OPTIONS: [(&str, &str); 6] = [
@@ -175,8 +178,10 @@ fn check(cutoffs: Option<Vec<Option<i32>>>) -> Result<Vec<i32>, Failure> {
         return Err(wrong("there are no cutoffs"));
     }
     let check = |cutoff: Option<i32>| match cutoff {
-        Some(cutoff @ 1..) => Ok(cutoff),
-        Some(other) => Err(wrong(&format!("a cutoff is {other}, but must be at least 1"))),
+        Some(cutoff @ 1..=MAX_CUTOFF) => Ok(cutoff),
+        Some(other) => {
+            Err(wrong(&format!("a cutoff is {other}, but must be from 1 to {MAX_CUTOFF}")))
+        }
         None => Err(wrong("a cutoff is NULL")),
     };
     cutoffs.into_iter().map(check).collect()

@@ -10,6 +10,9 @@ use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 
+/// The most rows of each array: what people like and dislike, not a table.
+const MAX_ROWS: usize = 1000;
+
 /// What a person said about rows that were found.
 #[derive(Debug)]
 pub struct Feedback {
@@ -31,6 +34,13 @@ impl Feedback {
         let read = |number, name| {
             // SAFETY: the caller's promise.
             match unsafe { pg_getarg::<Array<'_, Embedding>>(fcinfo, number) } {
+                Some(array) if array.len() > MAX_ROWS => Err(Failure::new(
+                    Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                    format!("{name} has {} embeddings, more than {MAX_ROWS}", array.len()),
+                )
+                .hint(
+                    "Give some of them, or their average: ARRAY[(SELECT avg(embedding) FROM …)].",
+                )),
                 Some(array) => Ok(rows(name, &array, Some(model))?.0),
                 None => Ok(Vec::new()),
             }

@@ -52,7 +52,7 @@ SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', '{}');
 SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', NULL);
 SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', '{0}');
 SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', '{1,NULL}');
-SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', '{100001}');
+SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', '{1001}');
 SELECT * FROM clip_evaluate('queries', 'relevance', 'photos', key => 'nothing');
 SELECT * FROM clip_evaluate('queries', 'relevance', '"Odd Schema"."Photos"');
 SELECT * FROM clip_evaluate('queries', 'relevance', 'relevance', key => 'photo');

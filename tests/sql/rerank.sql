@@ -105,3 +105,4 @@ SELECT array_agg((hit).id) AS zeros FROM text_search(NULL::photos, 'a red car', 
 SELECT * FROM text_search(NULL::photos, 'x', liked => ARRAY[(SELECT embedding FROM photos WHERE id = 1), NULL]);
 SELECT * FROM text_search(NULL::photos, 'x', disliked => ARRAY['[1,2]'::embedding]);
 SELECT * FROM image_search(NULL::photos, decode(:'picture', 'base64'), liked => ARRAY[l2_normalize('[1]'::embedding)]);
+SELECT * FROM text_search(NULL::photos, 'x', disliked => array_fill('[1]'::embedding, '{1001}'));

@@ -46,7 +46,7 @@ impl Question {
     fn compared(sentence: &'static str) -> [Self; 4] {
         [
             Self::sentence("The sentence as it stands", sentence, false, false),
-            Self::sentence("Enhanced to what a surveillance camera sees", sentence, true, false),
+            Self::sentence("Enhanced", sentence, true, false),
             Self::sentence("As it stands, re-ranked", sentence, false, true),
             Self::sentence("Enhanced and re-ranked", sentence, true, true),
         ]
