@@ -101,3 +101,24 @@ CREATE FUNCTION zero_shot(
     AS 'MODULE_PATHNAME', 'zero_shot_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 10;
 COMMENT ON FUNCTION zero_shot(embedding, text[], text, text) IS
     'probabilities of labels for an embedding, the likeliest first; {} in the template stands for the label';
+
+CREATE FUNCTION zero_shot(
+    embedding embedding,
+    labels text[],
+    templates text[],
+    model text DEFAULT NULL
+) RETURNS TABLE (label text, probability double precision)
+    AS 'MODULE_PATHNAME', 'zero_shot_ensemble_wrapper'
+    LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 10;
+COMMENT ON FUNCTION zero_shot(embedding, text[], text[], text) IS
+    'the same with several templates, whose embeddings are averaged for each label';
+
+CREATE FUNCTION clip_fill_attributes(
+    embedding embedding,
+    lexicon text DEFAULT 'vehicle',
+    model text DEFAULT NULL
+) RETURNS TABLE (attribute text, value text, probability double precision)
+    AS 'MODULE_PATHNAME', 'clip_fill_attributes_wrapper'
+    LANGUAGE c STABLE PARALLEL SAFE COST 100000 ROWS 3;
+COMMENT ON FUNCTION clip_fill_attributes(embedding, text, text) IS
+    'the likeliest value of each attribute that clip_attributes has for a domain, with its probability';

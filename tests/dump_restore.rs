@@ -33,6 +33,8 @@ fn a_restored_database_is_the_same() -> Result<()> {
          UPDATE photos SET embedding = (SELECT embedding FROM photos WHERE id = 1) WHERE id = 2;
          ALTER TABLE photos ENABLE TRIGGER USER;
          INSERT INTO clip_templates (domain, words) VALUES ('boats', '{boat,ship}');
+         INSERT INTO clip_attributes (attribute, value, words) VALUES ('colour', 'beige', '{beige,sand}');
+         UPDATE clip_attributes SET words = '{gray,slate}' WHERE value = 'grey';
          UPDATE clip_templates SET templates = '{\"{} at night\"}' WHERE domain = 'vehicle'",
     )?;
     restore(&cluster)?;
@@ -40,9 +42,11 @@ fn a_restored_database_is_the_same() -> Result<()> {
     for query in [
         "SELECT string_agg(id || embedding::text, ' ' ORDER BY id) FROM photos",
         "SELECT string_agg(t::text, ' ' ORDER BY domain, builtin) FROM clip_templates AS t",
+        "SELECT string_agg(a::text, ' ' ORDER BY a::text) FROM clip_attributes AS a",
         "SELECT string_agg(c::text, ' ') FROM clip_columns AS c",
         "SELECT string_agg(m.name || m.digest, ' ' ORDER BY m.name) FROM clip_models AS m",
         "SELECT string_agg(e::text, ' ') FROM enhance_prompt('a ship') AS e",
+        "SELECT string_agg(e::text, ' ') FROM enhance_prompt('a slate or sand car') AS e",
     ] {
         let before: Option<String> = value(&mut client, query)?;
         assert!(before.is_some(), "{query} has nothing to compare");

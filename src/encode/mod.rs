@@ -2,12 +2,15 @@
 //! connection to it, the models it may be asked for, and the functions that encode.
 //!
 //! [`supervisor`] runs the process and [`watch`]es it, [`client`] talks to it, [`requests`] turns images and texts
-//! into requests and embeddings; [`models`] knows the registered models, [`registry`] changes
+//! into requests and embeddings, [`labels`] turns the values of attributes ([`lexicon`]) into directions;
+//! [`models`] knows the registered models, [`registry`] changes
 //! them, [`roots`] knows the directories that files are read from. ONNX Runtime is in none of these: it lives in the encoder alone.
 
 mod client;
 pub mod failure;
 mod functions;
+pub mod labels;
+pub mod lexicon;
 pub mod models;
 mod place;
 mod process;

@@ -1,14 +1,16 @@
 //! Prompt enhancement in SQL: the domains as `clip_templates` has them at this moment, what
-//! `enhance_prompt` shows, and the embedding of a query. The rules are `pgclip_clip::prompt`'s.
+//! `enhance_prompt` shows, and the embedding of a query. The rules are `pgclip_query`'s.
 
-use pgclip_clip::prompt::{Domain, Enhanced, Lexicon, builtin};
+use pgclip_query::attributes::{self, Named};
+use pgclip_query::enhance::{self, Domain, Enhanced, Lexicon};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{Spi, name, pg_extern, pg_sys};
+use pgrx::{JsonB, Spi, name, pg_extern, pg_sys};
 
 use crate::embedding::{Dims, Embedding};
 use crate::encode::failure::Failure;
+use crate::encode::lexicon;
 use crate::encode::models::Model;
 use crate::encode::requests;
 use crate::extension::Extension;
@@ -42,9 +44,8 @@ fn domains(extension: &Extension) -> Result<Vec<Domain>, Failure> {
 }
 
 /// Decides the prompts of a query.
-fn enhance(extension: &Extension, text: &str, domain: Option<&str>) -> Result<Enhanced, Failure> {
-    let domains = domains(extension)?;
-    Lexicon::new(&domains).enhance(text, domain).map_err(|error| {
+fn enhance(domains: &[Domain], text: &str, domain: Option<&str>) -> Result<Enhanced, Failure> {
+    Lexicon::new(domains).enhance(text, domain).map_err(|error| {
         let known: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
         Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, error.to_string())
             .hint(format!("clip_templates has: {}.", known.join(", ")))
@@ -60,7 +61,7 @@ pub fn embed(
     enhanced: bool,
 ) -> Result<Embedding, Failure> {
     let prompts = match enhanced {
-        true => enhance(extension, text, domain)?.prompts,
+        true => enhance(&domains(extension)?, text, domain)?.prompts,
         false => vec![text.to_owned()],
     };
     let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
@@ -97,14 +98,32 @@ fn enhance_prompt(
 ) -> Result<
     TableIterator<
         'static,
-        (name!(domain, Option<String>), name!(matched, Vec<String>), name!(prompts, Vec<String>)),
+        (
+            name!(domain, Option<String>),
+            name!(matched, Vec<String>),
+            name!(prompts, Vec<String>),
+            name!(reason, String),
+            name!(attributes, JsonB),
+        ),
     >,
     ErrorReport,
 > {
     let Some(query) = query else { return Ok(TableIterator::empty()) };
-    let Enhanced { domain, matched, prompts } =
-        enhance(&Extension::of_call(fcinfo), query, domain)?;
-    Ok(TableIterator::once((domain, matched, prompts)))
+    let extension = Extension::of_call(fcinfo);
+    let domains = domains(&extension)?;
+    let Enhanced { domain, matched, reason, prompts } = enhance(&domains, query, domain)?;
+    let named = match &domain {
+        Some(domain) => {
+            let values = lexicon::values(&extension, domain)?;
+            attributes::named(&Lexicon::new(&domains), &values, domain, query)
+        }
+        None => Vec::new(),
+    };
+    let named: serde_json::Map<_, _> = named
+        .into_iter()
+        .map(|Named { attribute, values, .. }| (attribute, values.into()))
+        .collect();
+    Ok(TableIterator::once((domain, matched, prompts, reason.to_string(), JsonB(named.into()))))
 }
 
 /// The rows that the install script puts into `clip_templates`.
@@ -120,7 +139,7 @@ fn clip_builtin_templates() -> TableIterator<
     ),
 > {
     TableIterator::new(
-        builtin()
+        enhance::builtin()
             .into_iter()
             .map(|domain| (domain.name, domain.words, domain.templates, domain.strip_full_stop)),
     )

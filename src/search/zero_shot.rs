@@ -1,5 +1,4 @@
-//! `zero_shot`: which of some labels fits an embedding best, by CLIP's own softmax over cosine
-//! similarities (Radford et al., arXiv 2103.00020, section 3.1).
+//! `zero_shot` and `clip_fill_attributes`: what an embedding shows, by the labels that fit it best.
 
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -8,11 +7,12 @@ use pgrx::{Array, name, pg_extern, pg_sys};
 
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
-use crate::encode::{models, requests};
+use crate::encode::labels::{self, Labels};
+use crate::encode::models::{self, Model};
 use crate::extension::Extension;
 
-/// Labels with their probabilities, the likeliest first; labels of equal probability in the order
-/// given.
+type Labelled = TableIterator<'static, (name!(label, String), name!(probability, f64))>;
+
 #[pg_extern(sql = false)]
 fn zero_shot(
     embedding: Option<Embedding>,
@@ -20,12 +20,46 @@ fn zero_shot(
     template: Option<&str>,
     model: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<TableIterator<'static, (name!(label, String), name!(probability, f64))>, ErrorReport> {
+) -> Result<Labelled, ErrorReport> {
+    classify(embedding, labels, vec![template.unwrap_or("{}")], model, fcinfo)
+}
+
+#[pg_extern(sql = false)]
+fn zero_shot_ensemble(
+    embedding: Option<Embedding>,
+    labels: Option<Array<'_, &str>>,
+    templates: Option<Array<'_, &str>>,
+    model: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Labelled, ErrorReport> {
+    let templates = match &templates {
+        Some(templates) => elements(templates, "template")?,
+        None => vec!["{}"],
+    };
+    classify(embedding, labels, templates, model, fcinfo)
+}
+
+/// Labels with their probabilities, the likeliest first; labels of equal probability in the order
+/// given.
+fn classify(
+    embedding: Option<Embedding>,
+    labels: Option<Array<'_, &str>>,
+    templates: Vec<&str>,
+    model: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Labelled, ErrorReport> {
     let (Some(embedding), Some(labels)) = (embedding, labels) else {
         return Ok(TableIterator::empty());
     };
-    let template = template.unwrap_or("{}");
-    if !template.contains("{}") {
+    if templates.is_empty() {
+        return Err(Failure::new(
+            Code::ERRCODE_INVALID_PARAMETER_VALUE,
+            "there is no template",
+        )
+        .hint("Leave templates out, or give one or more: ARRAY['a {} car', 'a photo of a {} car'].")
+        .into());
+    }
+    if let Some(template) = templates.iter().find(|template| !template.contains("{}")) {
         return Err(Failure::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
             format!("the template \"{template}\" has no {{}}"),
@@ -33,52 +67,73 @@ fn zero_shot(
         .hint("{} stands for the label: 'a photo of a {} car'.")
         .into());
     }
-    let labels: Option<Vec<&str>> = labels.iter().collect();
-    let Some(labels) = labels else {
-        return Err(Failure::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "a label is NULL")
-            .hint("Leave NULLs out of the labels.")
-            .into());
-    };
+    let labels = elements(&labels, "label")?;
     let model = models::resolve(&Extension::of_call(fcinfo), model)?;
-    if embedding.dims().get() != model.dimensions {
-        return Err(Failure::new(
-            Code::ERRCODE_DATA_EXCEPTION,
-            format!(
-                "the embedding has {} dimensions, model \"{}\" has {}",
-                embedding.dims().get(),
-                model.name,
-                model.dimensions
-            ),
-        )
-        .hint("Name the model that made the embedding: model => '…'.")
-        .into());
-    }
-    let prompts: Vec<String> = labels.iter().map(|label| template.replace("{}", label)).collect();
-    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
-    let texts = requests::texts(&model, &prompts)?;
-    let scale = f64::from(model.logit_scale);
-    let logits: Vec<f64> = texts.iter().map(|text| scale * cosine(&embedding, text)).collect();
-    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let weights: Vec<f64> = logits.iter().map(|logit| (logit - most).exp()).collect();
-    let sum: f64 = weights.iter().sum();
-    let mut rows: Vec<(String, f64)> = labels
-        .iter()
-        .zip(&weights)
-        .map(|(label, weight)| (label.to_string(), weight / sum))
-        .collect();
+    check_model(&embedding, &model)?;
+    let prompts: Vec<(&str, &[&str])> =
+        labels.iter().map(|label| (*label, templates.as_slice())).collect();
+    let encoded = Labels::encode(&model, &prompts)?;
+    let probabilities = encoded.probabilities(embedding.as_slice());
+    let mut rows: Vec<(String, f64)> = encoded.names.into_iter().zip(probabilities).collect();
     rows.sort_by(|a, b| b.1.total_cmp(&a.1));
     Ok(TableIterator::new(rows))
 }
 
-/// Cosine similarity; 0 for a vector of zeros, which has no direction.
-fn cosine(a: &Embedding, b: &Embedding) -> f64 {
-    let (mut dot, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (a, b) in a.as_slice().iter().zip(b.as_slice()) {
-        let (a, b) = (a.to_f64(), b.to_f64());
-        dot += a * b;
-        aa += a * a;
-        bb += b * b;
+/// The likeliest value of each attribute of a domain.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn clip_fill_attributes(
+    embedding: Option<Embedding>,
+    lexicon: Option<&str>,
+    model: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<
+    TableIterator<
+        'static,
+        (name!(attribute, String), name!(value, String), name!(probability, f64)),
+    >,
+    ErrorReport,
+> {
+    let (Some(embedding), Some(lexicon)) = (embedding, lexicon) else {
+        return Ok(TableIterator::empty());
+    };
+    let extension = Extension::of_call(fcinfo);
+    let model = models::resolve(&extension, model)?;
+    check_model(&embedding, &model)?;
+    let attributes = labels::attributes(&extension, &model, lexicon)?;
+    if attributes.is_empty() {
+        return Err(labels::unknown_lexicon(&extension, lexicon)?.into());
     }
-    let norms = f64::sqrt(aa * bb);
-    if norms > 0.0 { dot / norms } else { 0.0 }
+    let rows: Vec<(String, String, f64)> = attributes
+        .into_iter()
+        .filter_map(|attribute| {
+            let (value, probability) = attribute.labels.best(embedding.as_slice())?;
+            Some((attribute.name.clone(), value.to_owned(), probability))
+        })
+        .collect();
+    Ok(TableIterator::new(rows))
+}
+
+/// An array's elements, none of which may be NULL.
+fn elements<'a>(array: &'a Array<'_, &str>, what: &str) -> Result<Vec<&'a str>, Failure> {
+    array.iter().collect::<Option<Vec<&str>>>().ok_or_else(|| {
+        Failure::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("a {what} is NULL"))
+            .hint(format!("Leave NULLs out of the {what}s."))
+    })
+}
+
+fn check_model(embedding: &Embedding, model: &Model) -> Result<(), Failure> {
+    if embedding.dims().get() == model.dimensions {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::ERRCODE_DATA_EXCEPTION,
+        format!(
+            "the embedding has {} dimensions, model \"{}\" has {}",
+            embedding.dims().get(),
+            model.name,
+            model.dimensions
+        ),
+    )
+    .hint("Name the model that made the embedding: model => '…'."))
 }

@@ -124,4 +124,4 @@ SELECT o.oid::regoperator FROM pg_operator o
 SELECT p.oid::regprocedure, p.provolatile, p.proparallel, p.proisstrict FROM pg_proc p
     WHERE p.probin LIKE '%pgclip%'
     AND ('embedding'::regtype = ANY (p.proargtypes::oid[]) OR p.proname LIKE 'embedding\_%')
-    AND p.proname <> 'zero_shot' AND (p.provolatile <> 'i' OR p.proparallel <> 's' OR NOT p.proisstrict) ORDER BY 1::text;
+    AND p.proname NOT IN ('zero_shot', 'clip_fill_attributes') AND (p.provolatile <> 'i' OR p.proparallel <> 's' OR NOT p.proisstrict) ORDER BY 1::text;

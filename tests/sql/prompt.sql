@@ -12,6 +12,17 @@ SELECT * FROM enhance_prompt('a barn.', 'vehicle');
 SELECT * FROM enhance_prompt('a red car.', domain => 'person');
 SELECT * FROM enhance_prompt('a red car', 'boats');
 
+-- What is named beside the head of a query decides nothing, and the reason is told.
+SELECT domain, matched, reason FROM unnest(ARRAY['a red house with a car in front', 'mini skirt', 'Mini skirt',
+    'woman in a red coat', 'a toy car', 'no people', 'a photo of a car', 'next to a bus, a man']) WITH ORDINALITY AS q (q, n),
+    enhance_prompt(q) ORDER BY n;
+
+-- Attributes that describe what the query is about, by their words.
+SELECT q, attributes FROM unnest(ARRAY['a gray van', 'a red Toyota sedan', 'A red or white VW', 'a blue van beside a red car',
+    'a car that is silver', 'a Toyota or a Honda', 'a car or a red truck', 'a woman in a red coat', 'red', 'a car'])
+    WITH ORDINALITY AS q (q, n), enhance_prompt(q) ORDER BY n;
+SELECT attributes FROM enhance_prompt('red', 'vehicle');
+
 -- The built-in rows.
 SELECT domain, cardinality(words) > 50 AS words, templates, strip_full_stop, enabled, builtin FROM clip_templates ORDER BY 1;
 
@@ -32,7 +43,27 @@ SELECT * FROM enhance_prompt('a red car.');
 DELETE FROM clip_templates WHERE domain = 'vehicle' AND NOT builtin;
 SELECT * FROM enhance_prompt('a red car.');
 
+-- The same for the values of attributes, which other languages and domains may have too.
+SELECT attribute, count(*), min(value), bool_and(builtin) FROM clip_attributes GROUP BY 1 ORDER BY 1;
+INSERT INTO clip_attributes (attribute, value, words) VALUES ('colour', 'beige', '{beige,sand-coloured,"couleur sable"}');
+UPDATE clip_attributes SET words = words || ARRAY['slate'] WHERE value = 'grey';
+UPDATE clip_attributes SET enabled = false WHERE value = 'red';
+INSERT INTO clip_attributes (domain, attribute, value) VALUES ('boats', 'rig', 'sloop');
+SELECT q, attributes FROM unnest(ARRAY['a sand-coloured van', 'a slate van', 'a red car', 'a sloop, a boat', 'a boat that is a sloop'])
+    WITH ORDINALITY AS q (q, n), enhance_prompt(q) ORDER BY n;
+SELECT domain, attribute, value, words, enabled, builtin FROM clip_attributes
+ WHERE value IN ('grey', 'red', 'beige', 'sloop') ORDER BY 3, 6;
+DELETE FROM clip_attributes WHERE NOT builtin;
+SELECT attributes FROM enhance_prompt('a red car');
+
 -- What is refused.
+DELETE FROM clip_attributes WHERE value = 'grey';
+INSERT INTO clip_attributes (attribute, value, builtin) VALUES ('colour', 'beige', true);
+INSERT INTO clip_attributes (attribute, value) VALUES ('Colour', 'beige');
+INSERT INTO clip_attributes (domain, attribute, value) VALUES ('a,b', 'colour', 'beige');
+INSERT INTO clip_attributes (attribute, value) VALUES ('colour', '');
+INSERT INTO clip_attributes (attribute, value, templates) VALUES ('colour', 'beige', '{}');
+INSERT INTO clip_attributes (attribute, value, words) VALUES ('colour', 'beige', '{NULL}');
 DELETE FROM clip_templates WHERE domain = 'person';
 INSERT INTO clip_templates (domain, builtin) VALUES ('mine', true);
 INSERT INTO clip_templates (domain) VALUES ('');

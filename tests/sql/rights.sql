@@ -104,7 +104,7 @@ SELECT clip_attach('parted_1');
 SELECT clip_attach('parted');
 -- The guard of the templates guards no other table.
 CREATE TABLE templates (LIKE clip_templates);
-CREATE TRIGGER guard BEFORE UPDATE ON templates FOR EACH ROW EXECUTE FUNCTION clip_templates_guard();
+CREATE TRIGGER guard BEFORE UPDATE ON templates FOR EACH ROW EXECUTE FUNCTION clip_builtin_guard();
 
 RESET ROLE;
 DROP OWNED BY regress_owner, regress_writer CASCADE;

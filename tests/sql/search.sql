@@ -132,5 +132,29 @@ SELECT count(*) FROM zero_shot(NULL, ARRAY['x']);
 SELECT count(*) FROM zero_shot(encode_text('x'), NULL);
 SELECT * FROM zero_shot(encode_text('x'), ARRAY['a', NULL]);
 SELECT * FROM zero_shot(encode_text('x'), ARRAY['a'], 'car');
+-- Several templates: a label is the mean of its prompts.
+SELECT label, abs(probability - of_mean) < 1e-3 AS fits FROM zero_shot(encode_text('a red car'), ARRAY['red', 'blue'], ARRAY['a {} car', 'a {} bus']) AS z,
+    LATERAL (SELECT 1 / (1 + exp(logit_scale * (other - own))) AS of_mean FROM
+        (SELECT 1 - (encode_text('a red car') <=> l2_normalize(encode_text(format('a %s car', label)) + encode_text(format('a %s bus', label)))) AS own,
+                1 - (encode_text('a red car') <=> l2_normalize(encode_text(format('a %s car', o)) + encode_text(format('a %s bus', o)))) AS other,
+                (pg_read_file(:'directory' || '/clip.json')::jsonb ->> 'logit_scale')::float8 AS logit_scale
+         FROM (SELECT CASE label WHEN 'red' THEN 'blue' ELSE 'red' END) AS b (o)) AS c) AS m;
+SELECT * FROM zero_shot(encode_text('x'), ARRAY['a'], ARRAY['{}', 'car']);
+SELECT * FROM zero_shot(encode_text('x'), ARRAY['a'], ARRAY['{}', NULL]);
+SELECT * FROM zero_shot(encode_text('x'), ARRAY['a'], '{}'::text[]);
+-- The values of attributes that fit best.
+SELECT attribute, value, probability > 0.4 AS likely FROM clip_fill_attributes(encode_text('a photo of a red sedan')) WHERE attribute <> 'make' ORDER BY 1;
+SELECT f.probability = z.probability AS same FROM clip_fill_attributes(encode_text('a white bus')) AS f,
+    LATERAL (SELECT * FROM zero_shot(encode_text('a white bus'), ARRAY(SELECT value FROM clip_attributes WHERE attribute = 'type' ORDER BY value COLLATE "C"),
+        (SELECT templates FROM clip_attributes WHERE attribute = 'type' LIMIT 1)) LIMIT 1) AS z WHERE attribute = 'type';
+INSERT INTO clip_attributes (domain, attribute, value) VALUES ('scene', 'weather', 'rain'), ('scene', 'weather', 'snow');
+UPDATE clip_attributes SET enabled = false WHERE attribute = 'make';
+SELECT attribute, value IN ('rain', 'snow') AS known FROM clip_fill_attributes(encode_text('snow'), 'scene');
+SELECT attribute FROM clip_fill_attributes(encode_text('a car')) ORDER BY 1;
+SELECT count(*) FROM clip_fill_attributes(NULL);
+SELECT * FROM clip_fill_attributes(encode_text('x'), 'ships');
+SELECT * FROM clip_fill_attributes(encode_text('x'), model => 'none');
+DELETE FROM clip_attributes WHERE NOT builtin;
 \set VERBOSITY sqlstate
 SELECT * FROM zero_shot('[1,2]', ARRAY['a']);
+SELECT * FROM clip_fill_attributes('[1,2]');

@@ -75,7 +75,7 @@ pub fn run(args: &AugmentArgs) -> Result<()> {
         Some(path) => Lexicon::read(path)?,
         None => Lexicon::challenge(),
     };
-    let domains = pgclip_clip::prompt::builtin();
+    let domains = pgclip_query::enhance::builtin();
     let lines = lines::read(&args.labels, &CsvForm::default())?;
     let folder = picture_folder(&args.labels, args.images.as_deref());
     let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;

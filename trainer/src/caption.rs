@@ -4,7 +4,7 @@
 //! tested on words alone. Nothing that a caption says is changed: words are put beside those
 //! that are there, and an article before them follows.
 
-use pgclip_clip::prompt::{self, Domain};
+use pgclip_query::enhance::{self, Domain};
 
 use crate::lexicon::{Kind, Lexicon, Named};
 use crate::lines::Line;
@@ -25,13 +25,13 @@ pub struct Captions<'a> {
     pub lexicon: &'a Lexicon,
     /// Cut off what stands before the first attribute.
     pub drop_prefix: bool,
-    domains: prompt::Lexicon<'a>,
+    domains: enhance::Lexicon<'a>,
 }
 
 impl<'a> Captions<'a> {
     /// `domains` tell persons from vehicles where the attributes do not.
     pub fn new(lexicon: &'a Lexicon, domains: &'a [Domain], drop_prefix: bool) -> Self {
-        Captions { lexicon, drop_prefix, domains: prompt::Lexicon::new(domains) }
+        Captions { lexicon, drop_prefix, domains: enhance::Lexicon::new(domains) }
     }
 
     /// What the line says of its vehicle, in its caption or else in its attributes; `None`

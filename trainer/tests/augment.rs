@@ -4,7 +4,7 @@ mod common;
 
 use clap::Parser;
 use common::Fixture;
-use pgclip_clip::prompt;
+use pgclip_query::enhance;
 use pgclip_train::args::{Cli, Command};
 use pgclip_train::caption::{Captions, in_template};
 use pgclip_train::lexicon::Lexicon;
@@ -45,7 +45,7 @@ fn every_line_gets_what_its_own_picture_shows_whatever_the_batch() {
     let folder = checkpoint::locate(&fixture.path("run")).unwrap();
     let (config, params) = checkpoint::load_model(&folder, Device::Cpu).unwrap();
     let model = Clip::new(&config, &params, Precision::Fp32);
-    let (lexicon, domains) = (Lexicon::challenge(), prompt::builtin());
+    let (lexicon, domains) = (Lexicon::challenge(), enhance::builtin());
     let captions = Captions::new(&lexicon, &domains, false);
     let (mut persons, mut guessed) = (0, 0);
     for (line, result) in lines.iter().zip(&augmented) {

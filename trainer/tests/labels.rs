@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use pgclip_clip::prompt;
+use pgclip_query::enhance;
 use pgclip_train::args::{Cli, Command};
 use pgclip_train::caption::{Captions, in_template};
 use pgclip_train::data::Labels;
@@ -30,7 +30,7 @@ fn message<T: std::fmt::Debug>(result: anyhow::Result<T>) -> String {
 
 /// The caption filled in with a pink Truck wherever it leaves that open.
 fn filled(caption: &str, drop_prefix: bool) -> Option<String> {
-    let (lexicon, domains) = (Lexicon::challenge(), prompt::builtin());
+    let (lexicon, domains) = (Lexicon::challenge(), enhance::builtin());
     let captions = Captions::new(&lexicon, &domains, drop_prefix);
     let line = Line { caption: caption.to_owned(), ..Line::default() };
     let vehicle = captions.vehicle(&line)?;
@@ -89,7 +89,7 @@ fn persons_and_unknown_things_are_left_alone() {
     ] {
         assert_eq!(filled(caption, false), None, "{caption}");
     }
-    let (lexicon, domains) = (Lexicon::challenge(), prompt::builtin());
+    let (lexicon, domains) = (Lexicon::challenge(), enhance::builtin());
     let captions = Captions::new(&lexicon, &domains, false);
     let line = Line { attributes: PERSON.into(), caption: "Truck".into(), ..Line::default() };
     assert!(captions.vehicle(&line).is_none());
@@ -97,7 +97,7 @@ fn persons_and_unknown_things_are_left_alone() {
 
 #[test]
 fn what_the_attributes_say_is_not_guessed() {
-    let (lexicon, domains) = (Lexicon::challenge(), prompt::builtin());
+    let (lexicon, domains) = (Lexicon::challenge(), enhance::builtin());
     let captions = Captions::new(&lexicon, &domains, false);
     let line =
         Line { attributes: "red Audi".into(), caption: "An Audi.".into(), ..Line::default() };

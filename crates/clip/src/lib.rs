@@ -12,7 +12,6 @@ pub mod model;
 mod model_check;
 #[cfg(feature = "image")]
 pub mod preprocess;
-pub mod prompt;
 pub mod protocol;
 pub mod report;
 #[cfg(feature = "image")]

@@ -3,7 +3,7 @@
 
 /// One word of a text, or one character of a script that sets no spaces.
 #[derive(Debug)]
-pub(super) struct Token<'a> {
+pub(crate) struct Token<'a> {
     /// As written.
     pub text: &'a str,
     /// In lower case.
@@ -17,21 +17,8 @@ pub(super) struct Token<'a> {
     pub after_break: bool,
 }
 
-impl Token<'_> {
-    /// Whether a noun phrase cannot go on over this word.
-    pub fn ends_phrase(token: &Token) -> bool {
-        const ENDS: [&str; 34] = [
-            "about", "across", "after", "and", "are", "at", "behind", "beside", "between", "by",
-            "for", "from", "has", "have", "in", "inside", "into", "is", "near", "next", "of", "on",
-            "or", "outside", "over", "that", "to", "under", "was", "which", "while", "who", "with",
-            "without",
-        ];
-        token.after_break || ENDS.binary_search(&token.folded.as_str()).is_ok()
-    }
-}
-
 /// Splits a text at everything that is no letter or digit.
-pub(super) fn tokenize(text: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokenize(text: &str) -> Vec<Token<'_>> {
     let mut tokens: Vec<Token> = Vec::new();
     let mut rest = text.char_indices().peekable();
     let mut after_break = false;
@@ -93,13 +80,13 @@ fn plurals(word: &str) -> [Option<String>; 2] {
 }
 
 /// The forms under which an entry's first word is looked up; plurals count in single words alone.
-pub(super) fn singular_and_plural(word: &str, single: bool) -> impl Iterator<Item = String> {
+pub(crate) fn singular_and_plural(word: &str, single: bool) -> impl Iterator<Item = String> {
     let plurals = if single { plurals(word) } else { [None, None] };
     std::iter::once(word.to_owned()).chain(plurals.into_iter().flatten())
 }
 
 /// Whether the token is the plural of `word`.
-pub(super) fn is_plural_of(token: &Token, word: &str, exact_case: bool) -> bool {
+pub(crate) fn is_plural_of(token: &Token, word: &str, exact_case: bool) -> bool {
     let text = if exact_case { token.text } else { &token.folded };
     text.len() > word.len() && plurals(word).iter().flatten().any(|p| p == text)
 }

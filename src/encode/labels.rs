@@ -1,0 +1,99 @@
+//! Labels that zero-shot classification tells apart, as directions of the text tower. Apart from its
+//! callers, since a function in SQL and the ingest trigger classify alike.
+
+use half::f16;
+use pgclip_query::attributes::Value;
+use pgclip_query::zero_shot::{ensemble, probabilities};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+
+use super::failure::Failure;
+use super::lexicon;
+use super::models::Model;
+use super::requests;
+use crate::extension::Extension;
+
+/// Some labels and their directions.
+#[derive(Debug)]
+pub struct Labels {
+    pub names: Vec<String>,
+    directions: Vec<Vec<f32>>,
+    logit_scale: f32,
+}
+
+impl Labels {
+    /// Encodes labels with their templates, in which `{}` stands for the label.
+    pub fn encode<'a, T: AsRef<str> + 'a>(
+        model: &Model,
+        labels: &[(&str, &'a [T])],
+    ) -> Result<Self, Failure> {
+        let prompts: Vec<String> = labels
+            .iter()
+            .flat_map(|(label, templates)| {
+                templates.iter().map(|template| template.as_ref().replace("{}", label))
+            })
+            .collect();
+        let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+        let texts = requests::texts(model, &prompts)?;
+        let mut texts = texts.iter().map(|text| widened(text.as_slice()));
+        let mut directions = Vec::with_capacity(labels.len());
+        for (_, templates) in labels {
+            let own: Vec<Vec<f32>> = texts.by_ref().take(templates.len()).collect();
+            directions.push(ensemble(own.iter().map(Vec::as_slice)));
+        }
+        let names = labels.iter().map(|(label, _)| label.to_string()).collect();
+        Ok(Self { names, directions, logit_scale: model.logit_scale })
+    }
+
+    /// Of each label, in their order; they add up to 1.
+    pub fn probabilities(&self, embedding: &[f16]) -> Vec<f64> {
+        probabilities(&widened(embedding), &self.directions, self.logit_scale)
+    }
+
+    /// The likeliest label, the first of equal ones, with its probability.
+    pub fn best(&self, embedding: &[f16]) -> Option<(&str, f64)> {
+        let found = self.probabilities(embedding).into_iter().enumerate();
+        let best = found.reduce(|best, next| if next.1 > best.1 { next } else { best });
+        best.map(|(at, probability)| (self.names[at].as_str(), probability))
+    }
+}
+
+/// The values of one attribute, ready to be told apart.
+#[derive(Debug)]
+pub struct Attribute {
+    pub name: String,
+    pub labels: Labels,
+}
+
+/// The attributes of a domain as `clip_attributes` has them now, by name.
+pub fn attributes(
+    extension: &Extension,
+    model: &Model,
+    domain: &str,
+) -> Result<Vec<Attribute>, Failure> {
+    let mut values = lexicon::values(extension, domain)?;
+    values.sort_by(|a, b| (&a.attribute, &a.value).cmp(&(&b.attribute, &b.value)));
+    let same = |a: &Value, b: &Value| a.attribute == b.attribute;
+    let groups = values.chunk_by(same);
+    groups
+        .map(|group| {
+            let labels: Vec<(&str, &[String])> =
+                group.iter().map(|v| (v.value.as_str(), v.templates.as_slice())).collect();
+            let labels = Labels::encode(model, &labels)?;
+            Ok(Attribute { name: group[0].attribute.clone(), labels })
+        })
+        .collect()
+}
+
+fn widened(embedding: &[f16]) -> Vec<f32> {
+    embedding.iter().map(|x| x.to_f32()).collect()
+}
+
+/// What to say of a domain that has no attributes.
+pub fn unknown_lexicon(extension: &Extension, domain: &str) -> Result<Failure, Failure> {
+    let known = lexicon::domains(extension)?;
+    Ok(Failure::new(
+        Code::ERRCODE_UNDEFINED_OBJECT,
+        format!("domain \"{domain}\" has no attributes"),
+    )
+    .hint(format!("clip_attributes has those of: {}.", known.join(", "))))
+}

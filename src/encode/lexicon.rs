@@ -1,0 +1,71 @@
+//! The values of attributes as `clip_attributes` has them at this moment: for the words of a sentence,
+//! and for what zero-shot classification tells apart in a picture.
+
+use pgclip_query::attributes::{self, Value};
+use pgrx::iter::TableIterator;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{Spi, name, pg_extern};
+
+use crate::encode::failure::Failure;
+use crate::extension::Extension;
+
+/// The values of a domain's attributes, the user's own before the built-in ones. A user's row stands
+/// in for the built-in row of the same value.
+pub fn values(extension: &Extension, domain: &str) -> Result<Vec<Value>, Failure> {
+    let query = format!(
+        "SELECT t.attribute, t.value, t.words, t.templates FROM {table} AS t \
+         WHERE t.domain OPERATOR(pg_catalog.=) $1 AND t.enabled \
+         AND NOT (t.builtin AND EXISTS (SELECT FROM {table} AS u \
+         WHERE u.domain OPERATOR(pg_catalog.=) t.domain \
+         AND u.attribute OPERATOR(pg_catalog.=) t.attribute \
+         AND u.value OPERATOR(pg_catalog.=) t.value AND NOT u.builtin)) \
+         ORDER BY t.builtin, t.attribute COLLATE pg_catalog.\"C\", t.value COLLATE pg_catalog.\"C\"",
+        table = extension.relation("clip_attributes")
+    );
+    Spi::connect(|client| {
+        let mut values = Vec::new();
+        for row in client.select(&query, None, &[domain.into()])? {
+            values.push(Value {
+                domain: domain.to_owned(),
+                attribute: row.get(1)?.unwrap_or_default(),
+                value: row.get(2)?.unwrap_or_default(),
+                words: row.get(3)?.unwrap_or_default(),
+                templates: row.get(4)?.unwrap_or_default(),
+            });
+        }
+        Ok(values)
+    })
+    .map_err(broken)
+}
+
+/// The domains that have attributes.
+pub fn domains(extension: &Extension) -> Result<Vec<String>, Failure> {
+    let query = format!(
+        "SELECT pg_catalog.array_agg(DISTINCT domain) FROM {} WHERE enabled",
+        extension.relation("clip_attributes")
+    );
+    let found = Spi::get_one::<Vec<String>>(&query);
+    found.map(Option::unwrap_or_default).map_err(broken)
+}
+
+fn broken(error: pgrx::spi::Error) -> Failure {
+    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read clip_attributes")
+        .detail(error.to_string())
+}
+
+/// The rows that the install script puts into `clip_attributes`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn clip_builtin_attributes() -> TableIterator<
+    'static,
+    (
+        name!(domain, String),
+        name!(attribute, String),
+        name!(value, String),
+        name!(words, Vec<String>),
+        name!(templates, Vec<String>),
+    ),
+> {
+    let rows = attributes::builtin().into_iter();
+    TableIterator::new(rows.map(|v| (v.domain, v.attribute, v.value, v.words, v.templates)))
+}
