@@ -1,6 +1,7 @@
 //! The encoder as a service, on a private cluster: what SQL, socket and queue add to an inference,
-//! and what batching gains sixty-four sessions that search at once. An example and no criterion
-//! bench, since it measures medians and tails of many sessions.
+//! what batching gains sixty-four sessions that search at once, and how soon a statement ends that
+//! is told to while it waits for an inference. An example and no criterion bench, since it measures
+//! medians and tails of many sessions.
 //!
 //! `make bench-service`
 
@@ -8,7 +9,7 @@ use std::process::Command;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pgclip_cluster::Cluster;
 use pgclip_tests::{start, trapdoor, value};
 use postgres::Client;
@@ -18,11 +19,17 @@ const CALLS: usize = 1000;
 const SESSIONS: usize = 64;
 /// Calls of each of many sessions.
 const CALLS_OF_MANY: usize = 60;
+/// Statements that are ended in each way.
+const ENDINGS: usize = 50;
+const WAITING: &str = "SELECT encode_text('hang', 'trap')";
 /// A batch of the slow model takes a few milliseconds.
 const ROUNDS: i64 = 10_000;
 
 fn main() -> Result<()> {
-    let builder = Cluster::builder("service").preload(true).setting("pgclip.device", "cpu");
+    let builder = Cluster::builder("service")
+        .preload(true)
+        .setting("pgclip.device", "cpu")
+        .setting("pgclip.encoder_timeout", 0);
     let (cluster, mut client) = start(&builder.setting("max_connections", SESSIONS + 20))?;
     let slow = cluster.data().with_file_name("slow");
     trapdoor::make_slow(&slow, "slow", ROUNDS)?;
@@ -31,7 +38,7 @@ fn main() -> Result<()> {
     for model in ["slow", "pgclip-traffic-tiny"] {
         sessions(&cluster, model)?;
     }
-    Ok(())
+    endings(&cluster, &mut client)
 }
 
 /// One session, built-in model.
@@ -106,6 +113,50 @@ fn sessions(cluster: &Cluster, model: &str) -> Result<()> {
         rates.push(rate);
     }
     println!("  {SESSIONS} sessions get {:.1} times as much, goal 3", rates[1] / rates[0]);
+    Ok(())
+}
+
+/// How long after they were told to statements end that wait for an inference without end.
+fn endings(cluster: &Cluster, client: &mut Client) -> Result<()> {
+    let trap = cluster.data().with_file_name("trap");
+    trapdoor::make(&trap, "trap", "hang")?;
+    client.execute("SELECT clip_register_model('trap', $1)", &[&trap.to_str()])?;
+    let timeout = Duration::from_millis(50);
+    let mut late = Vec::new();
+    client.batch_execute(&format!("SET statement_timeout = {}", timeout.as_millis()))?;
+    for _ in 0..ENDINGS {
+        let begun = Instant::now();
+        ensure!(client.query(WAITING, &[]).is_err(), "it came to an end");
+        late.push(begun.elapsed().saturating_sub(timeout));
+    }
+    client.batch_execute("RESET statement_timeout")?;
+    println!("statements that wait for an inference end after they are told to, goal 100000 us");
+    report("  statement_timeout", &mut late);
+    for function in ["pg_cancel_backend", "pg_terminate_backend"] {
+        let end = client.prepare(&format!("SELECT {function}($1)"))?;
+        let waits = client.prepare(
+            "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND state = 'active'
+             AND wait_event_type = 'Extension')",
+        )?;
+        let mut times = Vec::new();
+        for _ in 0..ENDINGS {
+            let mut session = cluster.connect()?;
+            let pid: i32 = value(&mut session, "SELECT pg_backend_pid()")?;
+            let waiting = std::thread::spawn(move || {
+                let ended = session.query(WAITING, &[]).is_err();
+                (ended, Instant::now())
+            });
+            while !client.query_one(&waits, &[&pid])?.get::<_, bool>(0) {
+                ensure!(!waiting.is_finished(), "it does not wait");
+            }
+            let told = Instant::now();
+            client.query_one(&end, &[&pid])?;
+            let (ended, at) = waiting.join().expect("a session");
+            ensure!(ended, "it came to an end");
+            times.push(at.saturating_duration_since(told));
+        }
+        report(&format!("  {function}"), &mut times);
+    }
     Ok(())
 }
 

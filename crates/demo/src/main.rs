@@ -42,14 +42,17 @@ enum Action {
         #[arg(long)]
         model: Option<PathBuf>,
     },
-    /// Compare the speed of COPY with that of the encoder alone.
+    /// Compare the speed of COPY, INSERT and backfill with that of the encoder alone.
     Bench {
         /// How many pictures to load.
         #[arg(long, default_value_t = 2400)]
         pictures: usize,
-        /// How often to measure each of the two.
+        /// How often to measure each of them.
         #[arg(long, default_value_t = 5)]
         rounds: usize,
+        /// A model directory to use instead of the built-in model (the server must be able to read it).
+        #[arg(long)]
+        model: Option<PathBuf>,
     },
     /// Stop the server.
     Stop,
@@ -58,7 +61,7 @@ enum Action {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Action::Run { pictures, model } => run(pictures, model),
-        Action::Bench { pictures, rounds } => bench(pictures, rounds),
+        Action::Bench { pictures, rounds, model } => bench(pictures, rounds, model),
         Action::Stop => stop(),
     };
     match done {
@@ -101,12 +104,13 @@ fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn bench(count: usize, rounds: usize) -> Result<()> {
+fn bench(count: usize, rounds: usize, model: Option<PathBuf>) -> Result<()> {
     let folder = workspace().join("target/demo");
     let pictures = draw(&folder, count)?;
-    let (cluster, mut client) = server::open(&folder.join("bench"), None)?;
-    step("COPY with encoding against pgclip-encoder bench", || {
-        bench::run(&cluster, &mut client, &pictures, rounds)
+    let model = model.map(|directory| directory.canonicalize()).transpose()?;
+    let (cluster, mut client) = server::open(&folder.join("bench"), model.as_deref())?;
+    step("Ingest with encoding against pgclip-encoder bench", || {
+        bench::run(&cluster, &mut client, &pictures, model.as_deref(), rounds)
     })?;
     cluster.stop(Shutdown::Fast)
 }
