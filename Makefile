@@ -208,15 +208,31 @@ test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main 
 	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
 	fi
 
-.PHONY: bench bench-copy bench-service fmt lint clean
-bench-copy: stage ## Compare COPY's images a second with the encoder's alone
-	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo bench
+.PHONY: bench bench-copy bench-copy-b32 bench-service bench-gpu fmt lint clean
+BENCH_ARGS ?=
+bench-copy: stage ## Compare images a second of COPY, INSERT and backfill with the encoder's alone
+	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo bench $(BENCH_ARGS)
+
+# Weights that know nothing: speed depends on the shape alone. The server must be able to read them.
+RANDOM_MODEL := target/random/ViT-B-32
+bench-copy-b32: stage ## The same with a model as large as ViT-B-32
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-export --example random --target-dir target
+	[ -e $(RANDOM_MODEL)/clip.json ] || { \
+	  target/release/examples/random ViT-B-32 $(RANDOM_MODEL).weights; \
+	  target/release/pgclip-encoder convert $(RANDOM_MODEL).weights $(RANDOM_MODEL); }
+	@PGCLIP_STAGE="$(STAGE)" target/release/pgclip-demo bench --model $(RANDOM_MODEL) \
+	  $(or $(BENCH_ARGS),--pictures 400 --rounds 3)
+
+bench-gpu: ## Compare images a second on a GPU with ONNX Runtime's and PyTorch's (MODELS= BATCHES=)
+	@benches/gpu/run.sh
 
 bench-service: stage ## Measure what SQL and batching cost and gain, with one session and with 64
 	@PGCLIP_STAGE="$(STAGE)" $(CARGO) run $(CARGOFLAGS) --release -p pgclip-benches --example service --target-dir target
 
+# Which of them, for example BENCHES='--bench decode'.
+BENCHES ?=
 bench: deps ## Run the criterion benches
-	$(CARGO) bench $(CARGOFLAGS) -p pgclip-benches --target-dir target
+	$(CARGO) bench $(CARGOFLAGS) -p pgclip-benches --target-dir target $(BENCHES)
 
 fmt: ## Format the source
 	$(CARGO) fmt --all

@@ -55,6 +55,9 @@ pub fn command_line() -> Vec<OsString> {
     if settings::EXIF_ORIENTATION.get() {
         line.push("--exif-orientation".into());
     }
+    if settings::SCALED_DECODE.get() {
+        line.push("--scaled-decode".into());
+    }
     line
 }
 

@@ -11,6 +11,7 @@ mod jpeg;
 mod orient;
 mod other;
 mod png;
+mod scaled;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -81,10 +82,12 @@ pub struct Limits {
     pub memory: u64,
     /// Whether the image is turned as its EXIF orientation says; open_clip ignores it.
     pub exif_orientation: bool,
+    /// Whether [`decode_for`] may make a large JPEG smaller as it decodes it.
+    pub scaled: bool,
 }
 
 impl Default for Limits {
-    /// 256 MiB, 100 million pixels, 65,535 pixels a side, 1 GiB; orientation ignored.
+    /// 256 MiB, 100 million pixels, 65,535 pixels a side, 1 GiB; orientation ignored, nothing scaled.
     fn default() -> Self {
         Self {
             bytes: 256 << 20,
@@ -92,6 +95,7 @@ impl Default for Limits {
             side: 65_535,
             memory: 1 << 30,
             exif_orientation: false,
+            scaled: false,
         }
     }
 }
@@ -162,6 +166,18 @@ pub enum DecodeError {
 
 /// Decodes an image: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+    decode_least(bytes, limits, None)
+}
+
+/// Decodes an image that is to be resized to `size` pixels a side: a JPEG, where [`Limits`] allow it,
+/// to no less than twice that, for the resize to have something to average over.
+pub fn decode_for(bytes: &[u8], limits: &Limits, size: usize) -> Result<Decoded, DecodeError> {
+    let least = limits.scaled.then(|| u32::try_from(2 * size).unwrap_or(u32::MAX));
+    decode_least(bytes, limits, least)
+}
+
+/// Decodes an image, a JPEG's shorter side to no less than `least` if that is given.
+fn decode_least(bytes: &[u8], limits: &Limits, least: Option<u32>) -> Result<Decoded, DecodeError> {
     let format = sniff(bytes)?;
     if bytes.len() > limits.bytes {
         return Err(DecodeError::TooLarge {
@@ -172,7 +188,7 @@ pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     // The decoders are others' code and the bytes may be anyone's: a panic in one of them is an
     // error of this image alone. No state is shared with it.
     let decoded = catch_unwind(AssertUnwindSafe(|| match format {
-        Format::Jpeg => jpeg::decode(bytes, limits),
+        Format::Jpeg => jpeg::decode(bytes, limits, least),
         Format::Png => png::decode(bytes, limits),
         Format::Gif => gif::decode(bytes, limits),
         Format::Bmp => bmp::decode(bytes, limits),

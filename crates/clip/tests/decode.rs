@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use pgclip_clip::decode::{DecodeError, Decoded, Format, Limits, decode};
+use pgclip_clip::decode::{DecodeError, Decoded, Format, Limits, decode, decode_for};
 use pgclip_clip::model::{ImageConfig, Interpolation, ResizeMode};
 use pgclip_clip::preprocess::Preprocessor;
 use proptest::prelude::*;
@@ -206,4 +206,68 @@ proptest! {
         let pixels = (0..3 * width * height).map(|i| (i as u8).wrapping_mul(seed)).collect();
         preprocess(&Decoded::rgb(width, height, pixels));
     }
+}
+
+/// A large JPEG: the golden one, enlarged.
+fn large() -> (u32, u32, Vec<u8>) {
+    let small = decode(&golden("base.jpg"), &Limits::default()).unwrap();
+    let rgb = image::RgbImage::from_raw(small.width, small.height, small.pixels).unwrap();
+    let (width, height) = (8 * small.width + 3, 8 * small.height + 5);
+    let filter = image::imageops::FilterType::CatmullRom;
+    let enlarged = image::imageops::resize(&rgb, width, height, filter);
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    enlarged.write_to(&mut bytes, image::ImageFormat::Jpeg).unwrap();
+    (width, height, bytes.into_inner())
+}
+
+#[test]
+fn a_large_jpeg_is_decoded_smaller_where_that_is_asked_for() {
+    let (width, height, bytes) = large();
+    let (exact, scaled) = (Limits::default(), Limits { scaled: true, ..Limits::default() });
+    let full = decode(&bytes, &exact).unwrap();
+    assert_eq!((full.width, full.height), (width, height));
+    assert_eq!(decode_for(&bytes, &exact, 16).unwrap(), full);
+    assert_eq!(decode(&bytes, &scaled).unwrap(), full);
+    for parts in [2, 4, 8] {
+        // Twice the size still fits, and twice a size above does not.
+        let size = (width.min(height) / parts / 2) as usize;
+        let image = decode_for(&bytes, &scaled, size).unwrap();
+        assert_eq!((image.width, image.height), (width.div_ceil(parts), height.div_ceil(parts)));
+        let resized = |image: &Decoded| {
+            let config = ImageConfig {
+                size: size as u32,
+                mean: [0.5; 3],
+                std: [0.5; 3],
+                resize: ResizeMode::Crop,
+                interpolation: Interpolation::Bicubic,
+                exif_orientation: false,
+            };
+            Preprocessor::new(&config).run(image)
+        };
+        let (ours, theirs) = (resized(&image), resized(&full));
+        let apart = ours.iter().zip(&theirs).map(|(a, b)| f64::from(a.abs_diff(*b)));
+        let mean = apart.sum::<f64>() / ours.len() as f64;
+        println!("1/{parts}, then resized to {size}: {mean:.3} levels apart on average");
+        assert!(mean < 2.0, "1/{parts}: {mean}");
+    }
+    assert_eq!(decode_for(&bytes, &scaled, width.min(height) as usize / 2).unwrap(), full);
+    // What the other decoder does not take is left to the exact one, and so are errors.
+    for name in NAMES {
+        let bytes = golden(name);
+        let image = decode_for(&bytes, &scaled, 1).unwrap();
+        let whole = decode(&bytes, &exact).unwrap();
+        assert_eq!((image.mode, image.width == 0), (whole.mode, false), "{name}");
+    }
+    let small = Limits { pixels: 1000, ..scaled };
+    assert_eq!(decode_for(&bytes, &small, 16), decode(&bytes, &small));
+    assert!(decode(&bytes, &small).is_err());
+}
+
+/// The other decoder is not asked about what is no whole picture.
+#[test]
+fn half_a_jpeg_is_an_error_when_it_is_scaled_too() {
+    let (.., bytes) = large();
+    let scaled = Limits { scaled: true, ..Limits::default() };
+    let half = &bytes[..bytes.len() / 2];
+    assert!(matches!(decode_for(half, &scaled, 16), Err(DecodeError::Truncated { .. })));
 }

@@ -1,8 +1,11 @@
 //! ONNX Runtime: loading its library, choosing the device, and running one tower on one
 //! batch. Its own file because it is the only one that sees ort.
 
+mod bound;
+
 use crate::failure::Failure;
-use crate::settings::{Device, EngineOptions};
+use crate::settings::{Device, EngineOptions, IoBinding};
+use bound::Bound;
 use ort::LoadDynamicError;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
@@ -27,6 +30,7 @@ pub struct Runtime {
     threads: usize,
     /// Bytes of a GPU's memory that a session may take; 0: as many as it needs.
     gpu_memory: usize,
+    io_binding: IoBinding,
     /// Once loaded, with the version that the library says it has.
     environment: Mutex<Option<(Environment, String)>>,
     /// Whether it was logged that there is no CUDA.
@@ -43,6 +47,7 @@ impl Runtime {
             device: options.device,
             threads: options.threads(),
             gpu_memory: options.gpu_memory as usize * 1024 * 1024,
+            io_binding: options.io_binding,
             environment: Mutex::new(None),
             fell_back: AtomicBool::new(false),
         }
@@ -81,6 +86,27 @@ impl Runtime {
     /// Makes a session of the bytes of an ONNX file. `auto` falls back to the CPU with a
     /// warning; a device that was asked for by name is there or the load fails.
     pub fn load(
+        &self,
+        name: &str,
+        onnx: &[u8],
+        external: &ExternalData,
+    ) -> Result<Engine, Failure> {
+        let (session, device) = self.session(name, onnx, external)?;
+        let bound = match self.io_binding {
+            IoBinding::Off => None,
+            IoBinding::Auto if device == Device::Cpu => None,
+            _ => match Bound::new(&session, device) {
+                Ok(bound) => Some(bound),
+                Err(error) => {
+                    tracing::warn!("no page-locked memory for {name}: {}", error.message());
+                    None
+                }
+            },
+        };
+        Ok(Engine { session, bound, device })
+    }
+
+    fn session(
         &self,
         name: &str,
         onnx: &[u8],
@@ -182,10 +208,18 @@ fn configure(
     Ok(builder)
 }
 
+/// A session, and how batches get to its device.
+#[derive(Debug)]
+pub struct Engine {
+    session: Session,
+    bound: Option<Bound>,
+    device: Device,
+}
+
 /// One tower on its device: a batch in, unit-length embeddings out.
 #[derive(Debug)]
 pub struct Tower {
-    session: Mutex<Session>,
+    engine: Mutex<Engine>,
     output: String,
     dimensions: usize,
     pub device: Device,
@@ -197,7 +231,7 @@ impl Tower {
     /// Takes a session whose one input is of type `input` and shape [N, `shape`…], and one
     /// of whose outputs is f32 [N, `dimensions`].
     pub fn new(
-        (session, device): (Session, Device),
+        engine: Engine,
         name: &str,
         input: TensorElementType,
         shape: &[i64],
@@ -205,8 +239,9 @@ impl Tower {
     ) -> Result<Self, Failure> {
         let invalid =
             |what: String| Failure::new(ErrorKind::ModelInvalid, format!("{name} {what}"));
-        let [only] = session.inputs() else {
-            return Err(invalid(format!("has {} inputs instead of one", session.inputs().len())));
+        let inputs = engine.session.inputs();
+        let [only] = inputs else {
+            return Err(invalid(format!("has {} inputs instead of one", inputs.len())));
         };
         let fits = |found: &[i64], wanted: &[i64]| {
             found.len() == wanted.len() + 1
@@ -225,7 +260,7 @@ impl Tower {
             outlet.dtype().tensor_type() == Some(TensorElementType::Float32)
                 && outlet.dtype().tensor_shape().is_some_and(|s| fits(s, &[dimensions as i64]))
         };
-        let outputs = session.outputs();
+        let outputs = engine.session.outputs();
         let output = outputs
             .iter()
             .filter(|outlet| outlet.name() == "embedding")
@@ -234,7 +269,8 @@ impl Tower {
             .ok_or_else(|| invalid(format!("has no output f32 [N, {dimensions}]")))?
             .name()
             .to_owned();
-        Ok(Self { session: Mutex::new(session), output, dimensions, device, any_length })
+        let device = engine.device;
+        Ok(Self { engine: Mutex::new(engine), output, dimensions, device, any_length })
     }
 
     /// Runs a batch: `data` has shape `shape`, whose first number counts the items. Returns
@@ -242,7 +278,7 @@ impl Tower {
     /// batch that there is no memory for is run in halves.
     pub fn run<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
     where
-        T: PrimitiveTensorElementType + Debug + Clone + 'static,
+        T: PrimitiveTensorElementType + Debug + Copy + 'static,
     {
         let items = shape[0] as usize;
         let stride = data.len() / items.max(1);
@@ -255,27 +291,26 @@ impl Tower {
 
     fn run_once<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
     where
-        T: PrimitiveTensorElementType + Debug + Clone + 'static,
+        T: PrimitiveTensorElementType + Debug + Copy + 'static,
     {
-        let internal = |what: String| Failure::new(ErrorKind::Internal, what);
-        let input =
-            TensorRef::from_array_view((shape, data)).map_err(|e| internal(e.to_string()))?;
         // After a panic the session is still whole: its state is ONNX Runtime's own.
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        let outputs = session.run([SessionInputValue::from(input)]).map_err(|e| {
+        let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
+        let Engine { session, bound, .. } = &mut *engine;
+        let values = match bound {
+            Some(bound) => bound.run(session, shape, data, &self.output, self.dimensions),
+            None => run_plainly(session, shape, data, &self.output),
+        };
+        let mut values = values.map_err(|e| {
             let kind = match is_out_of_memory(e.message()) {
                 true => ErrorKind::OutOfMemory,
                 false => ErrorKind::Internal,
             };
             Failure::new(kind, format!("inference failed: {}", e.message()))
         })?;
-        let (found, values) = outputs[self.output.as_str()]
-            .try_extract_tensor::<f32>()
-            .map_err(|e| internal(e.to_string()))?;
-        if found[..] != [shape[0], self.dimensions as i64] {
-            return Err(internal(format!("inference gave the shape {found:?}")));
+        if values.len() != shape[0] as usize * self.dimensions {
+            let what = format!("inference gave {} numbers", values.len());
+            return Err(Failure::new(ErrorKind::Internal, what));
         }
-        let mut values = values.to_vec();
         for embedding in values.chunks_exact_mut(self.dimensions) {
             let norm = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let scale = if norm > 0.0 && norm.is_finite() { 1.0 / norm } else { f64::NAN };
@@ -283,6 +318,21 @@ impl Tower {
         }
         Ok(values)
     }
+}
+
+/// Runs a batch from and to memory of our own.
+fn run_plainly<T>(
+    session: &mut Session,
+    shape: &[i64],
+    data: &[T],
+    output: &str,
+) -> ort::Result<Vec<f32>>
+where
+    T: PrimitiveTensorElementType + Debug + Copy + 'static,
+{
+    let input = TensorRef::from_array_view((shape, data))?;
+    let outputs = session.run([SessionInputValue::from(input)])?;
+    Ok(outputs[output].try_extract_tensor::<f32>()?.1.to_vec())
 }
 
 /// Runs `items` at once, or, where there is no memory for that, each half on its own, and so on.

@@ -29,6 +29,10 @@ pub struct BenchOptions {
     #[arg(long, value_name = "FOLDER")]
     images: Option<PathBuf>,
 
+    /// Measure each of these batch sizes instead, for example 1,4,16
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..=1024))]
+    batches: Vec<u32>,
+
     /// How long each measurement takes
     #[arg(long, value_name = "N", default_value_t = 10.0)]
     seconds: f64,
@@ -59,12 +63,15 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
         bench.model.info().device
     );
     println!("images          {} of {} kB on average", images.len(), bytes / images.len() / 1000);
+    if !options.batches.is_empty() {
+        return bench.by_size(&images);
+    }
     println!("                    a second   ms of CPU each");
-    print("images, in batches", &bench.images(&images)?);
-    let (prepare, infer) = bench.apart(&images)?;
+    print("images, in batches", &bench.images(&images, batch)?);
+    let (prepare, infer) = bench.apart(&images, batch)?;
     print("  decode and resize", &prepare);
     print("  inference", &infer);
-    print("texts, in batches", &bench.texts()?);
+    print("texts, in batches", &bench.texts(batch)?);
     Ok(())
 }
 
@@ -79,8 +86,8 @@ struct Rate {
 }
 
 fn print(what: &str, rate: &Rate) {
-    let items = rate.items.max(1) as f64;
-    let (second, cpu) = (items / rate.elapsed.as_secs_f64(), rate.cpu.as_secs_f64() * 1e3 / items);
+    let cpu = rate.cpu.as_secs_f64() * 1e3 / rate.items.max(1) as f64;
+    let second = rate.per_second();
     println!("{what:<19} {second:8.1} {cpu:16.3}");
     if rate.failed > 0 {
         println!("  failed            {:8}", rate.failed);
@@ -133,10 +140,24 @@ impl Bench<'_> {
         Batch { model, slots, items }
     }
 
+    /// A line for each batch size.
+    fn by_size(&self, images: &[Image]) -> anyhow::Result<()> {
+        println!("a second, by batch size");
+        println!("    batch    images   decode and resize   inference     texts");
+        for size in &self.options.batches {
+            let size = *size as usize;
+            let all = self.images(images, size)?.per_second();
+            let (prepare, infer) = self.apart(images, size)?;
+            let (prepare, infer) = (prepare.per_second(), infer.per_second());
+            let texts = self.texts(size)?.per_second();
+            println!("{size:9} {all:9.1} {prepare:19.1} {infer:11.1} {texts:9.1}");
+        }
+        Ok(())
+    }
+
     /// Images through the whole pipeline.
-    fn images(&self, images: &[Image]) -> anyhow::Result<Rate> {
+    fn images(&self, images: &[Image], size: usize) -> anyhow::Result<Rate> {
         let mut next = images.iter().cycle();
-        let size = self.options.engine.max_batch();
         self.drive(Lane::Images, || {
             let items = next.by_ref().take(size).cloned().collect();
             Ok(self.pipeline.images.send(self.batch(items))?)
@@ -144,8 +165,7 @@ impl Bench<'_> {
     }
 
     /// Texts, in full batches.
-    fn texts(&self) -> anyhow::Result<Rate> {
-        let size = self.options.engine.max_batch();
+    fn texts(&self, size: usize) -> anyhow::Result<Rate> {
         let mut number = 0;
         self.drive(Lane::Texts, || {
             let text = |n| format!("a red sedan with number {n} on a wet road at night");
@@ -156,24 +176,28 @@ impl Bench<'_> {
     }
 
     /// Images through decoding and resizing alone, and through inference alone.
-    fn apart(&self, images: &[Image]) -> anyhow::Result<(Rate, Rate)> {
+    fn apart(&self, images: &[Image], size: usize) -> anyhow::Result<(Rate, Rate)> {
         let limits = encode::limits(&self.options.engine);
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.options.engine.threads()).build()?;
         let (mut prepare, mut infer) = (Rate::default(), Rate::default());
         let model = &self.model;
-        let mut batches = images.chunks(self.options.engine.max_batch()).cycle();
+        let mut next = images.iter().cycle();
         while (prepare.elapsed + infer.elapsed).as_secs_f64() < self.options.seconds {
-            let batch = batches.next().unwrap_or_default();
-            let work = || encode::prepare(model, batch, &limits, &Confinement::none());
-            let prepared = prepare.add(batch.len(), || Ok(pool.install(work)))?;
-            infer.add(batch.len(), || Ok(encode::infer(prepared)?))?;
+            let batch: Vec<Image> = next.by_ref().take(size).cloned().collect();
+            let work = || encode::prepare(model, &batch, &limits, &Confinement::none());
+            let prepared = prepare.add(size, || Ok(pool.install(work)))?;
+            infer.add(size, || Ok(encode::infer(prepared)?))?;
         }
         Ok((prepare, infer))
     }
 }
 
 impl Rate {
+    fn per_second(&self) -> f64 {
+        self.items as f64 / self.elapsed.as_secs_f64()
+    }
+
     /// Measures some work on `items`.
     fn add<T>(
         &mut self,

@@ -29,7 +29,12 @@ pub struct Prepared {
 /// Bounds on one image.
 pub fn limits(options: &EngineOptions) -> Limits {
     let pixels = u64::from(options.max_megapixels) * 1_000_000;
-    Limits { pixels, exif_orientation: options.exif_orientation, ..Limits::default() }
+    Limits {
+        pixels,
+        exif_orientation: options.exif_orientation,
+        scaled: options.scaled_decode,
+        ..Limits::default()
+    }
 }
 
 /// Reads, decodes, resizes and normalises images in parallel, on the pool that this runs in.
@@ -78,7 +83,7 @@ fn prepare_one(
         }
     };
     let work = || -> Result<(), DecodeError> {
-        let decoded = decode::decode(image, limits)?;
+        let decoded = decode::decode_for(image, limits, model.image_size())?;
         model.preprocessor.normalise(&model.preprocessor.run(&decoded), pixels);
         Ok(())
     };

@@ -109,8 +109,8 @@ impl Model {
             .filter(|name| *name != IMAGE_FILE && *name != TEXT_FILE && named(name))
             .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
             .collect::<Result<ExternalData, Failure>>()?;
-        let session = self.runtime.load(file, &onnx, &external)?;
-        let mut tower = Tower::new(session, file, input, shape, self.dimensions())?;
+        let engine = self.runtime.load(file, &onnx, &external)?;
+        let mut tower = Tower::new(engine, file, input, shape, self.dimensions())?;
         tower.any_length &= encode::ignores_padding(&tower, self.context_length());
         let tower = Arc::new(tower);
         tracing::info!(

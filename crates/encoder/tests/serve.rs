@@ -46,6 +46,22 @@ fn a_text_is_the_same_beside_a_longer_one() {
     assert!(apart < 1e-3, "{apart}");
 }
 
+/// The way by bound memory, which GPUs take, gives what the plain one does; here in the CPU's own.
+#[test]
+fn bound_memory_changes_no_embedding() {
+    let images: Vec<_> = (1..=7).map(jpeg).collect();
+    let texts = ["a red bus", "a person with a bag in front of a white van"];
+    let encoded = |binding: &str| {
+        let encoder = Encoder::start(&["--max-batch", "3", "--io-binding", binding]);
+        let mut client = encoder.connect();
+        let all = client.images(&images).into_iter().chain(client.texts(&texts));
+        all.map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let (on, off) = (encoded("on"), encoded("off"));
+    assert_eq!(on, off);
+    assert_ne!(on[0], on[1]);
+}
+
 #[test]
 fn requests_without_items_are_answered() {
     let encoder = Encoder::start(&[]);

@@ -7,13 +7,21 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient};
+use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient, scaled};
 
-pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
+/// With `least` the image may be made smaller, its shorter side not below that.
+pub(super) fn decode(
+    bytes: &[u8],
+    limits: &Limits,
+    least: Option<u32>,
+) -> Result<Decoded, DecodeError> {
     // zune-jpeg does not miss the last few bytes, nor does it always miss the last rows.
     if !has_end(bytes) {
         let message = "it has no end-of-image marker".into();
         return Err(DecodeError::Truncated { format: Format::Jpeg, bytes: bytes.len(), message });
+    }
+    if let Some(image) = least.and_then(|least| scaled::decode(bytes, limits, least)) {
+        return Ok(image);
     }
     // Strict, as only then the end of the data is an error. It also refuses stray bytes between
     // segments, which libjpeg skips with a warning and cameras do write: those are tried again.
