@@ -90,6 +90,9 @@ fn models_are_registered_by_those_who_may_read_the_servers_files() -> Result<()>
         "SELECT * FROM clip_binding",
         "INSERT INTO clip_templates (domain) VALUES ('theirs')",
         "DELETE FROM clip_templates",
+        "INSERT INTO clip_attributes (attribute, value) VALUES ('colour', 'theirs')",
+        "UPDATE clip_attributes SET enabled = false",
+        "DELETE FROM clip_attributes",
         "SHOW pgclip.encoder_path",
     ] {
         assert_eq!(state(&mut stranger, statement), DENIED, "{statement}");

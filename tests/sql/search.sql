@@ -147,6 +147,11 @@ SELECT attribute, value, probability > 0.4 AS likely FROM clip_fill_attributes(e
 SELECT f.probability = z.probability AS same FROM clip_fill_attributes(encode_text('a white bus')) AS f,
     LATERAL (SELECT * FROM zero_shot(encode_text('a white bus'), ARRAY(SELECT value FROM clip_attributes WHERE attribute = 'type' ORDER BY value COLLATE "C"),
         (SELECT templates FROM clip_attributes WHERE attribute = 'type' LIMIT 1)) LIMIT 1) AS z WHERE attribute = 'type';
+-- A column is filled from the embeddings that are there.
+CREATE TABLE seen AS SELECT id, NULL::text AS colour, embedding FROM photos WHERE embedding IS NOT NULL;
+UPDATE seen SET colour = (SELECT value FROM clip_fill_attributes(embedding) WHERE attribute = 'colour') WHERE colour IS NULL;
+SELECT count(*) > 0 AS some, bool_and(EXISTS (SELECT FROM clip_attributes AS a WHERE a.attribute = 'colour' AND a.value = seen.colour)) AS known FROM seen;
+DROP TABLE seen;
 INSERT INTO clip_attributes (domain, attribute, value) VALUES ('scene', 'weather', 'rain'), ('scene', 'weather', 'snow');
 UPDATE clip_attributes SET enabled = false WHERE attribute = 'make';
 SELECT attribute, value IN ('rain', 'snow') AS known FROM clip_fill_attributes(encode_text('snow'), 'scene');
