@@ -28,7 +28,7 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Measure retrieval on a label file
     Eval(EvalArgs),
-    /// Write a checkpoint as a model directory for the database
+    /// Write a checkpoint or published weights as a model directory for the database
     Export(ExportArgs),
 }
 
@@ -185,10 +185,14 @@ impl From<ExportPrecision> for pgclip_export::Precision {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A checkpoint, or a run (its last one)
+    /// A checkpoint, a run (its last one), or weights of open_clip's or Hugging Face's
     pub checkpoint: PathBuf,
     /// Model directory to write
     pub out: PathBuf,
+    /// open_clip's name of the weights' architecture, or a file that describes it [default: the
+    /// one beside them]
+    #[arg(long)]
+    pub model: Option<String>,
     /// Name of the model in the database
     #[arg(long)]
     pub name: String,

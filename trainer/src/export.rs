@@ -1,30 +1,30 @@
-//! `pgclip-train export`: a checkpoint as a model directory, through `pgclip-export`.
+//! `pgclip-train export`: a checkpoint, or published weights, as a model directory, through
+//! `pgclip-export`.
 //!
-//! What the checkpoint alone cannot tell is computed here: the mean of the model's text
-//! embeddings over training captions.
+//! What the weights alone cannot tell is computed here: the mean of the model's text embeddings
+//! over training captions, and whether ONNX Runtime and the trainer agree on what was written.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use pgclip_clip::model::ResizeMode;
-use pgclip_export::Options;
+use pgclip_export::{Architecture, Checkpoint, Options};
 use tch::{Device, Kind};
 
-use crate::args::ExportArgs;
+use crate::args::{ExportArgs, ExportPrecision};
 use crate::checkpoint;
 use crate::config::{CONFIG_FILE, Config};
 use crate::data::Labels;
 use crate::model::{Clip, Precision};
 use crate::params::Params;
-use crate::{encode, tokens};
+use crate::{encode, tokens, verify};
 
 /// Captions that make the mean; more change it by less than the embeddings' own rounding.
 const MEAN_CAPTIONS: usize = 10_000;
 
 /// Runs `pgclip-train export`.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let folder = checkpoint::locate(&args.checkpoint)?;
-    let (config, params) = checkpoint::load_model(&folder, Device::Cpu)?;
+    let Source { weights, config, params } = Source::read(args)?;
     let mean = match &args.mean_text {
         Some(path) => Some(mean_text_embedding(&config, &params, path)?),
         None => None,
@@ -37,17 +37,60 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         overwrite: args.overwrite,
         ..Options::default()
     };
-    let weights = folder.join(checkpoint::MODEL_FILE);
-    let summary =
-        pgclip_export::export(&weights, Some(&folder.join(CONFIG_FILE)), &options, &args.out)
-            .with_context(|| format!("cannot export {}", folder.display()))?;
-    println!("{}: {} from {}", args.out.display(), summary.config.name, folder.display());
+    // Described anew, so that a name or another description than the one beside will do.
+    let described = tempfile::tempdir()?;
+    let description = described.path().join(CONFIG_FILE);
+    std::fs::write(&description, serde_json::to_string(&config)?)?;
+    let summary = pgclip_export::export(&weights, Some(&description), &options, &args.out)
+        .with_context(|| format!("cannot export {}", weights.display()))?;
+    println!("{}: {} from {}", args.out.display(), summary.config.name, weights.display());
     println!("{}, {} parameters", summary.config.architecture, summary.parameters);
     for (name, bytes) in &summary.files {
         println!("{name}: {bytes} bytes");
     }
     println!("digest {}", summary.digest);
+    let Some(library) = verify::library() else {
+        println!("not checked in ONNX Runtime: PGCLIP_ONNXRUNTIME names none");
+        return Ok(());
+    };
+    let (image, text) = verify::cosines(&library, &args.out, &config, &params)?;
+    println!("ONNX Runtime against the trainer: cosine of pictures {image:.6}, of texts {text:.6}");
+    let least = if args.precision == ExportPrecision::Fp32 { 0.9999 } else { 0.999 };
+    ensure!(
+        image >= least && text >= least,
+        "{}: what ONNX Runtime computes is not what the trainer computes",
+        args.out.display()
+    );
     Ok(())
+}
+
+/// What is exported.
+struct Source {
+    weights: PathBuf,
+    config: Config,
+    params: Params,
+}
+
+impl Source {
+    /// A checkpoint of a run, or weights with what describes them: `--model`, or the file beside.
+    fn read(args: &ExportArgs) -> Result<Self> {
+        if let Ok(folder) = checkpoint::locate(&args.checkpoint) {
+            ensure!(args.model.is_none(), "a checkpoint has its own description: no --model");
+            let (config, params) = checkpoint::load_model(&folder, Device::Cpu)?;
+            return Ok(Source { weights: folder.join(checkpoint::MODEL_FILE), config, params });
+        }
+        let config = match &args.model {
+            Some(model) => Config::named_or_file(model)?,
+            None => {
+                let weights = Checkpoint::open(&args.checkpoint).with_context(|| {
+                    format!("{} holds no checkpoint of ours either", args.checkpoint.display())
+                })?;
+                Config::try_from(&Architecture::find(None, &weights)?)?
+            }
+        };
+        let params = Params::load(&args.checkpoint, &config.model_cfg, Device::Cpu)?;
+        Ok(Source { weights: args.checkpoint.clone(), config, params })
+    }
 }
 
 /// Mean of the embeddings of distinct captions, evenly picked from a label file.

@@ -46,3 +46,4 @@ pub mod eval;
 pub mod metrics;
 
 pub mod export;
+pub mod verify;

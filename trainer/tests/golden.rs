@@ -211,3 +211,34 @@ fn weights_of_another_shape_are_named() {
         "{text}"
     );
 }
+
+/// Published weights are exported as checkpoints are, and ONNX Runtime agrees (the command fails
+/// where it does not).
+#[test]
+fn published_weights_are_exported_and_checked() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/export/tests/golden");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("model");
+    let run = |weights: &str, more: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_pgclip-train"))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .args(["export", golden.join(weights).to_str().unwrap(), out.to_str().unwrap()])
+            .args(["--name", "test", "--overwrite"])
+            .args(more)
+            .output()
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+    };
+    for (weights, more) in [
+        ("open_clip/epoch_1.pt", &["--precision", "fp32"][..]),
+        ("open_clip", &["--precision", "fp16"][..]),
+    ] {
+        let (success, text) = run(weights, more);
+        assert!(success && text.contains("cosine of pictures "), "{weights}: {text}");
+    }
+    let (success, text) = run("open_clip/epoch_1.pt", &["--model", "ViT-B-32"]);
+    assert!(!success && text.contains("weights and architecture do not fit"), "{text}");
+    let (success, text) = run("make.py", &[]);
+    assert!(!success && text.contains("make.py"), "{text}");
+}
