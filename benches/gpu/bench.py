@@ -163,7 +163,7 @@ COLUMNS = ["model", "batch", "pgclip", "pgclip unbound", "pgclip with decoding",
 
 def row_of(row):
     def cell(value):
-        return f"{value:.1f}" if isinstance(value, float) and value > 1.5 else str(value)
+        return f"{value:.1f}" if isinstance(value, float) else str(value)
 
     cells = [f"{row[c]:.5f}" if c == "cosine" else cell(row[c]) for c in COLUMNS]
     return "| " + " | ".join(cells) + " |"

@@ -109,22 +109,32 @@ impl Bench<'_> {
         mut send: impl FnMut() -> anyhow::Result<()>,
     ) -> anyhow::Result<Rate> {
         let time = Duration::from_secs_f64(self.options.seconds);
-        // The first batches fill the pipeline and are not counted.
+        // The first batches fill the pipeline and are not counted; the last are waited for, since
+        // they would be in the way of what is measured next.
         let (mut started, mut rate) = (None, Rate::default());
+        let (mut under_way, mut over) = (1, false);
         send()?;
         loop {
             match self.events.recv()? {
-                Event::Ready(ready) if ready == lane => send()?,
+                Event::Ready(ready) if ready == lane && !over => {
+                    under_way += 1;
+                    send()?;
+                }
                 Event::Done(Done { lane: of, result, .. }) if of == lane => {
+                    under_way -= 1;
                     let (_, results) = result?;
-                    let Some((start, cpu)) = started else {
-                        started = Some((Instant::now(), cpu_time()));
-                        continue;
-                    };
-                    rate.items += results.len() as u64;
-                    rate.failed += results.iter().filter(|result| result.is_err()).count() as u64;
-                    (rate.elapsed, rate.cpu) = (start.elapsed(), cpu_time() - cpu);
-                    if rate.elapsed >= time {
+                    match started {
+                        None => started = Some((Instant::now(), cpu_time())),
+                        Some((start, cpu)) if !over => {
+                            let failed = results.iter().filter(|result| result.is_err());
+                            rate.failed += failed.count() as u64;
+                            rate.items += results.len() as u64;
+                            (rate.elapsed, rate.cpu) = (start.elapsed(), cpu_time() - cpu);
+                            over = rate.elapsed >= time;
+                        }
+                        Some(_) => {}
+                    }
+                    if over && under_way == 0 {
                         return Ok(rate);
                     }
                 }
