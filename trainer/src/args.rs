@@ -5,8 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::augment::AugmentArgs;
+use crate::infer::InferArgs;
 use crate::learn::LearnArgs;
+use crate::lines::{Captions, CsvForm};
 use crate::prepare::PrepareArgs;
+use crate::soup::SoupArgs;
 
 /// Trains, evaluates and exports CLIP models for pgclip.
 #[derive(Debug, Parser)]
@@ -26,8 +29,12 @@ pub enum Command {
     Augment(AugmentArgs),
     /// Train a model contrastively
     Train(Box<TrainArgs>),
-    /// Measure retrieval on a label file
+    /// Measure retrieval on a label file, both ways
     Eval(EvalArgs),
+    /// Find the pictures of a folder that sentences ask for
+    Infer(InferArgs),
+    /// Average the weights of checkpoints
+    Soup(SoupArgs),
     /// Write a checkpoint or published weights as a model directory for the database
     Export(ExportArgs),
 }
@@ -54,12 +61,18 @@ pub struct SynthArgs {
 #[derive(Clone, Debug, Args)]
 #[command(args_override_self = true)]
 pub struct TrainArgs {
-    /// Label file: image$attributes$caption, or open_clip's CSV (.csv, .tsv)
+    /// Label file: image$attributes$caption, open_clip's CSV (.csv, .tsv), or webdataset shards
+    /// (shards/{000..012}.tar)
     #[arg(long, value_name = "FILE")]
     pub train_data: PathBuf,
     /// Folder of the pictures [default: the label file's]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    /// Captions to train on: the augmented ones where there are any, or those given
+    #[arg(long, value_enum, default_value_t = Captions::Augmented)]
+    pub captions: Captions,
+    #[command(flatten)]
+    pub csv: CsvForm,
     /// Label file to evaluate on at each checkpoint
     #[arg(long, value_name = "FILE")]
     pub val_data: Option<PathBuf>,
@@ -139,15 +152,20 @@ pub struct TrainArgs {
 pub struct EvalArgs {
     /// A checkpoint, or a run (its last one)
     pub checkpoint: PathBuf,
-    /// Label file
+    /// Label file, CSV or shards, as for training
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
     /// Folder of the pictures [default: the label file's]
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
+    #[command(flatten)]
+    pub csv: CsvForm,
     /// Write the numbers here as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write a page with curves, ranks, hits and misses here
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
     /// Appended to every query, to measure what prompt enhancement does
     #[arg(long, default_value = "")]
     pub suffix: String,

@@ -19,6 +19,7 @@ use crate::lexicon::Lexicon;
 use crate::lines::{self, CsvForm, Line, write_whole};
 use crate::model::{Clip, Precision};
 use crate::params::Params;
+use crate::place::Place;
 use crate::progress::progress_bar;
 use crate::{checkpoint, encode, tokens, torch};
 
@@ -28,6 +29,8 @@ pub struct AugmentArgs {
     pub checkpoint: PathBuf,
     /// Label file: image$attributes$caption, or open_clip's CSV (.csv, .tsv)
     pub labels: PathBuf,
+    #[command(flatten)]
+    pub csv: CsvForm,
     /// File to write: image$attributes$caption$augmented caption
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,
@@ -76,7 +79,7 @@ pub fn run(args: &AugmentArgs) -> Result<()> {
         None => Lexicon::challenge(),
     };
     let domains = pgclip_query::enhance::builtin();
-    let lines = lines::read(&args.labels, &CsvForm::default())?;
+    let lines = lines::read(&args.labels, &args.csv)?;
     let folder = picture_folder(&args.labels, args.images.as_deref());
     let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;
     let filler = Filler {
@@ -125,7 +128,7 @@ struct Filler<'a> {
 /// A line to fill in.
 struct Task {
     index: usize,
-    path: PathBuf,
+    place: Place,
     vehicle: Vehicle,
 }
 
@@ -145,14 +148,18 @@ impl Filler<'_> {
                 [(colour, kind)] => {
                     result[index] = Some(self.captions.fill(&line.caption, &vehicle, colour, kind));
                 }
-                _ => tasks.push(Task { index, path: folder.join(&line.image), vehicle }),
+                _ => tasks.push(Task {
+                    index,
+                    place: Place::File(folder.join(&line.image)),
+                    vehicle,
+                }),
             }
         }
         let prompts = self.prompts(&tasks);
         let bar = progress_bar(tasks.len() as u64, "augment");
         for tasks in tasks.chunks(self.batch_size) {
-            let paths: Vec<&Path> = tasks.iter().map(|task| task.path.as_path()).collect();
-            let loaded = images::load_readable(&paths, self.config);
+            let places: Vec<&Place> = tasks.iter().map(|task| &task.place).collect();
+            let loaded = images::load_readable(&places, self.config);
             if !loaded.kept.is_empty() {
                 let embeddings = encode::pictures(&self.model, &loaded.pictures, self.device);
                 for (row, &at) in loaded.kept.iter().enumerate() {

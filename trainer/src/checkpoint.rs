@@ -108,6 +108,30 @@ fn write(folder: &Path, snapshot: Snapshot<'_>) -> Result<()> {
     Ok(File::open(folder)?.sync_all()?)
 }
 
+/// Writes a checkpoint of weights alone, which no run can be resumed from, to a new folder.
+pub fn save_weights(folder: &Path, config: &Config, params: &Params) -> Result<()> {
+    ensure!(!folder.exists(), "{} exists", folder.display());
+    let mut name = folder.file_name().context("the folder has no name")?.to_owned();
+    name.push(".part");
+    let part = folder.with_file_name(name);
+    let write = || {
+        fs::create_dir_all(&part)?;
+        params.save(&part.join(MODEL_FILE))?;
+        fs::write(part.join(CONFIG_FILE), serde_json::to_string_pretty(config)? + "\n")?;
+        let mut files = BTreeMap::new();
+        for name in [MODEL_FILE, CONFIG_FILE] {
+            files.insert(name.to_owned(), digest(&part.join(name))?);
+        }
+        let state = State { step: 0, settings: BTreeMap::new(), files };
+        fs::write(part.join(STATE_FILE), serde_json::to_string_pretty(&state)? + "\n")?;
+        anyhow::Ok(fs::rename(&part, folder)?)
+    };
+    write().map_err(|error| {
+        fs::remove_dir_all(&part).ok(); // frees what a full disk was given
+        error.context(format!("cannot write {}", folder.display()))
+    })
+}
+
 /// SHA-256 of a file, in hexadecimal.
 pub fn digest(path: &Path) -> Result<String> {
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
@@ -160,6 +184,9 @@ pub fn read_state(checkpoint: &Path) -> Result<State> {
     let state: State =
         serde_json::from_str(&text).with_context(|| format!("{} is corrupted", path.display()))?;
     for name in [MODEL_FILE, OPTIMIZER_FILE, CONFIG_FILE] {
+        if name == OPTIMIZER_FILE && !state.files.contains_key(name) {
+            continue; // weights alone, see `save_weights`
+        }
         let path = checkpoint.join(name);
         let found = digest(&path)?;
         ensure!(

@@ -1,8 +1,8 @@
 //! Label files: which picture goes with which captions, and which others would fit it.
 //!
-//! Two forms are read: the challenge's `image$attributes$caption[$augmented caption]`, one
-//! picture on as many lines as it has captions, and open_clip's CSV (`filepath<TAB>title`
-//! with a header line). Synthetic sets have the scenes' full description beside them, which
+//! Three forms are read: the challenge's `image$attributes$caption[$augmented caption]`, one
+//! picture on as many lines as it has captions, open_clip's CSV (`filepath<TAB>title` with a
+//! header line), and webdataset shards. Synthetic sets have the scenes' full description beside them, which
 //! then decides what fits. Nothing is decoded here.
 
 use std::collections::HashMap;
@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use pgclip_scenes::{Query, Scene, set};
+use sha2::{Digest, Sha256};
 
-use crate::lines::{self, CsvForm};
+use crate::checkpoint;
+use crate::lines::{self, Captions, CsvForm};
+use crate::place::{self, Place};
 
 /// What is known about one caption.
 #[derive(Clone, Debug)]
@@ -26,7 +29,7 @@ pub struct Caption {
 /// One picture with its captions.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    pub path: PathBuf,
+    pub place: Place,
     /// Indices into [`Labels::captions`], at least one.
     pub captions: Vec<u32>,
     /// All attributes named on any of its lines, sorted.
@@ -58,13 +61,44 @@ fn beside(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
 
+/// SHA-256 of a label file, or of what the headers of shards say, in hexadecimal.
+pub fn digest(path: &Path) -> Result<String> {
+    if !place::is_shards(path) {
+        return checkpoint::digest(path)
+            .with_context(|| format!("cannot read the label file {}", path.display()));
+    }
+    let mut hash = Sha256::new();
+    for (place, caption) in place::read_shards(path)? {
+        hash.update(format!("{place:?} {caption}\n"));
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
 impl Labels {
-    /// Reads a label file; pictures are sought in [`picture_folder`].
+    /// Reads the given captions of a label file; pictures are sought in [`picture_folder`].
     pub fn read(path: &Path, images: Option<&Path>) -> Result<Self> {
+        Self::read_as(path, images, Captions::Given, &CsvForm::default())
+    }
+
+    /// Reads a label file or webdataset shards.
+    pub fn read_as(
+        path: &Path,
+        images: Option<&Path>,
+        captions: Captions,
+        csv: &CsvForm,
+    ) -> Result<Self> {
+        let mut reader = Reader::default();
+        if place::is_shards(path) {
+            for (place, caption) in place::read_shards(path)? {
+                let name = place.to_string();
+                reader.add(&name, place, "", &caption);
+            }
+            return Ok(reader.labels);
+        }
         let folder = picture_folder(path, images);
-        let mut reader = Reader::new(&folder);
-        for line in lines::read(path, &CsvForm::default())? {
-            reader.add(&line.image, &line.attributes, &line.caption);
+        for line in lines::read(path, csv)? {
+            let place = Place::File(folder.join(&line.image));
+            reader.add(&line.image, place, &line.attributes, captions.of(&line));
         }
         let mut labels = reader.labels;
         let scenes = beside(path).join(set::SCENES);
@@ -72,6 +106,23 @@ impl Labels {
             labels.describe(&scenes)?;
         }
         Ok(labels)
+    }
+
+    /// Leaves out all samples but those `kept` (indices, ascending), and captions of none.
+    pub fn keep(&mut self, kept: &[usize]) {
+        self.samples = kept.iter().map(|&at| self.samples[at].clone()).collect();
+        let mut numbers: Vec<Option<u32>> = vec![None; self.captions.len()];
+        for caption in self.samples.iter().flat_map(|sample| &sample.captions) {
+            numbers[*caption as usize] = Some(0);
+        }
+        for (next, number) in numbers.iter_mut().flatten().enumerate() {
+            *number = next as u32;
+        }
+        let mut used = numbers.iter();
+        self.captions.retain(|_| used.next().is_some_and(Option::is_some));
+        for caption in self.samples.iter_mut().flat_map(|sample| &mut sample.captions) {
+            *caption = numbers[*caption as usize].unwrap_or(0);
+        }
     }
 
     /// Whether the caption of that index fits the sample: it is one of its own, or what it
@@ -121,26 +172,17 @@ impl Labels {
 }
 
 /// Collects lines into [`Labels`].
-struct Reader<'a> {
-    folder: &'a Path,
+#[derive(Default)]
+struct Reader {
     labels: Labels,
     samples: HashMap<String, usize>,
     captions: HashMap<(String, Vec<u32>), u32>,
     attributes: HashMap<String, u32>,
 }
 
-impl<'a> Reader<'a> {
-    fn new(folder: &'a Path) -> Self {
-        Reader {
-            folder,
-            labels: Labels::default(),
-            samples: HashMap::new(),
-            captions: HashMap::new(),
-            attributes: HashMap::new(),
-        }
-    }
-
-    fn add(&mut self, image: &str, attributes: &str, text: &str) {
+impl Reader {
+    /// `image` is what tells the picture apart.
+    fn add(&mut self, image: &str, place: Place, attributes: &str, text: &str) {
         let mut named: Vec<u32> = split_attributes(attributes)
             .map(|name| {
                 let next = self.attributes.len() as u32;
@@ -160,9 +202,8 @@ impl<'a> Reader<'a> {
 
         let next = self.labels.samples.len();
         let index = *self.samples.entry(image.to_owned()).or_insert_with(|| {
-            let path = self.folder.join(image);
             let (captions, attributes) = (vec![], vec![]);
-            self.labels.samples.push(Sample { path, captions, attributes, scene: None });
+            self.labels.samples.push(Sample { place, captions, attributes, scene: None });
             next
         });
         let sample = &mut self.labels.samples[index];

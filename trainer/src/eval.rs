@@ -1,12 +1,9 @@
-//! How well texts find pictures: R@1 and mAP@10 over captions and over colour + type queries.
+//! How well texts find pictures and pictures texts: over captions, and over colour + type queries.
 //!
 //! A picture is a positive for a text when the text fits it ([`Labels::fits`]): in synthetic
 //! sets, when the scene is what the text asks for.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use pgclip_scenes::Query as SceneQuery;
 use serde::Serialize;
 use tch::{Device, Tensor};
@@ -15,25 +12,12 @@ use crate::args::EvalArgs;
 use crate::config::Config;
 use crate::data::Labels;
 use crate::images::{self, Pictures};
-use crate::metrics::{average_precision, mean, ranking, recalled};
+use crate::lines::{Captions, write_whole};
+use crate::metrics::ranking;
 use crate::model::{Clip, Precision};
 use crate::params::Params;
-use crate::{checkpoint, encode, tokens, torch};
-
-/// The measures of one set of queries.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Measures {
-    /// Number of queries.
-    pub queries: usize,
-    /// Share of queries whose first picture is a positive.
-    pub recall_at_1: f64,
-    /// Share with a positive among the first five.
-    pub recall_at_5: f64,
-    /// Share with a positive among the first ten.
-    pub recall_at_10: f64,
-    /// Mean of the average precision at 10, divided by min(10, positives).
-    pub map_at_10: f64,
-}
+use crate::ranks::{self, Measures, Ranked};
+use crate::{checkpoint, encode, report, search, tokens, torch};
 
 /// What an evaluation finds.
 #[derive(Clone, Debug, Serialize)]
@@ -41,16 +25,23 @@ pub struct Report {
     pub pictures: usize,
     /// Pictures of vehicles, where the set says so.
     pub vehicles: usize,
-    /// Every distinct caption as a query.
+    /// Every distinct caption as a query for pictures.
     pub captions: Measures,
+    /// Every picture as a query for captions.
+    pub pictures_to_captions: Measures,
     /// "a red sedan" and the like, for each pair that occurs.
     pub colour_type: Measures,
 }
 
-/// A text with what it should find.
-struct Query {
-    text: String,
-    positive: Vec<bool>,
+/// A report with every query's ranking.
+#[derive(Debug)]
+pub struct Evaluation {
+    pub report: Report,
+    pub captions: Vec<Ranked>,
+    pub pictures: Vec<Ranked>,
+    pub colour_type: Vec<Ranked>,
+    /// The texts of `colour_type`.
+    pub colour_type_texts: Vec<String>,
 }
 
 /// Runs `pgclip-train eval`.
@@ -58,20 +49,25 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let device = torch::device(&args.device)?;
     let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;
     let model = Clip::new(&config, &params, Precision::Fp32);
-    let labels = Labels::read(&args.data, args.images.as_deref())?;
-    let paths: Vec<&Path> = labels.samples.iter().map(|sample| sample.path.as_path()).collect();
-    let pictures = images::load(&paths, &config)?;
-    let evaluation = Evaluation { config: &config, params: &params, labels: &labels, device };
+    let mut labels =
+        Labels::read_as(&args.data, args.images.as_deref(), Captions::Given, &args.csv)?;
+    let pictures = images::load(&mut labels, &config)?;
     let embeddings = encode::pictures(&model, &pictures, device);
-    let report = evaluation.report(&model, &embeddings, &args.suffix)?;
-    println!("{}", serde_json::to_string_pretty(&report)?);
+    let texts = Texts { model: &model, config: &config, params: &params, device };
+    let evaluation = evaluate(&texts, &labels, &embeddings, &args.suffix)?;
+    let json = serde_json::to_string_pretty(&evaluation.report)? + "\n";
+    print!("{json}");
     if let Some(path) = &args.json {
-        fs::write(path, serde_json::to_string_pretty(&report)? + "\n")
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        write_whole(path, json.as_bytes())?;
     }
-    evaluation.show(&model, &embeddings, &args.query);
+    if let Some(path) = &args.html {
+        let page = report::page(&args.checkpoint, &evaluation, &labels, &pictures)?;
+        write_whole(path, page.as_bytes())?;
+        println!("{}", path.display());
+    }
+    show(&texts, &labels, &embeddings, &args.query);
     if let Some(least) = args.at_least {
-        let found = report.colour_type.map_at_10;
+        let found = evaluation.report.colour_type.map_at_10;
         ensure!(found >= least, "mAP@10 of colour + type queries is {found:.4}, below {least}");
     }
     Ok(())
@@ -87,126 +83,93 @@ pub fn measure(
     device: Device,
 ) -> Result<Report> {
     let embeddings = encode::pictures(model, pictures, device);
-    Evaluation { config, params, labels, device }.report(model, &embeddings, "")
+    let texts = Texts { model, config, params, device };
+    Ok(evaluate(&texts, labels, &embeddings, "")?.report)
 }
 
-struct Evaluation<'a> {
+/// A model as an encoder of texts.
+struct Texts<'a> {
+    model: &'a Clip,
     config: &'a Config,
     params: &'a Params,
-    labels: &'a Labels,
     device: Device,
 }
 
-impl Evaluation<'_> {
-    fn report(&self, model: &Clip, pictures: &Tensor, suffix: &str) -> Result<Report> {
-        let captions = self.caption_queries();
-        let (pairs, vehicles) = self.colour_type_queries();
-        Ok(Report {
-            pictures: self.labels.samples.len(),
-            vehicles,
-            captions: self.measures(model, pictures, &captions, suffix)?,
-            colour_type: self.measures(model, pictures, &pairs, suffix)?,
-        })
-    }
-
-    fn caption_queries(&self) -> Vec<Query> {
-        let samples = &self.labels.samples;
-        (0..self.labels.captions.len() as u32)
-            .map(|index| Query {
-                text: self.labels.captions[index as usize].text.clone(),
-                positive: samples.iter().map(|s| self.labels.fits(s, index)).collect(),
-            })
-            .collect()
-    }
-
-    /// One query for each pair of colour and type that some picture shows, and the number
-    /// of pictures that show any. None where the set does not describe its scenes.
-    fn colour_type_queries(&self) -> (Vec<Query>, usize) {
-        let scenes = || self.labels.samples.iter().map(|sample| sample.scene.as_ref());
-        let queries = SceneQuery::colours_and_types()
-            .into_iter()
-            .map(|(text, query)| Query {
-                text,
-                positive: scenes().map(|s| s.is_some_and(|s| query.matches(s))).collect(),
-            })
-            .filter(|query| query.positive.contains(&true))
-            .collect();
-        (queries, scenes().flatten().filter(|scene| scene.vehicle().is_some()).count())
-    }
-
-    fn measures(
-        &self,
-        model: &Clip,
-        pictures: &Tensor,
-        queries: &[Query],
-        suffix: &str,
-    ) -> Result<Measures> {
-        if queries.is_empty() {
-            return Ok(Measures::default());
-        }
-        let texts: Vec<String> = queries
-            .iter()
-            .map(|query| match suffix {
-                "" => query.text.clone(),
-                _ => format!("{}{suffix}", query.text.trim_end_matches('.')),
-            })
-            .collect();
-        let scores = self.scores(model, pictures, &texts);
-        ensure!(scores.iter().flatten().all(|score| score.is_finite()), "an embedding is NaN");
-        let (mut at1, mut at5, mut at10, mut precision) = (vec![], vec![], vec![], vec![]);
-        for (query, scores) in queries.iter().zip(&scores) {
-            let order = ranking(scores);
-            let hit = |k| f64::from(u8::from(recalled(&order, &query.positive, k)));
-            at1.push(hit(1));
-            at5.push(hit(5));
-            at10.push(hit(10));
-            precision.push(average_precision(&order, &query.positive, 10));
-        }
-        Ok(Measures {
-            queries: queries.len(),
-            recall_at_1: mean(&at1),
-            recall_at_5: mean(&at5),
-            recall_at_10: mean(&at10),
-            map_at_10: mean(&precision),
-        })
-    }
-
-    /// Cosine similarity of each text with each picture.
-    fn scores(&self, model: &Clip, pictures: &Tensor, texts: &[String]) -> Vec<Vec<f32>> {
+impl Texts<'_> {
+    /// Embeddings [N, D] on the CPU.
+    fn encode<S: AsRef<str>>(&self, texts: &[S]) -> Tensor {
         let context = self.config.model_cfg.text_cfg.context_length as usize;
         let table = self.params.token_rows.as_deref();
         let rows: Vec<Vec<i64>> = texts
             .iter()
-            .map(|text| tokens::to_rows(&tokens::tokenize(text, context), table))
+            .map(|text| tokens::to_rows(&tokens::tokenize(text.as_ref(), context), table))
             .collect();
-        let scores = encode::texts(model, &rows, self.device).matmul(&pictures.transpose(0, 1));
-        let n = self.labels.samples.len();
-        (0..texts.len() as i64)
-            .map(|i| {
-                let mut line = vec![0f32; n];
-                scores.get(i).copy_data(&mut line, n);
-                line
-            })
-            .collect()
+        encode::texts(self.model, &rows, self.device)
     }
+}
 
-    /// Prints the best pictures for free texts, those that fit marked with +.
-    fn show(&self, model: &Clip, pictures: &Tensor, texts: &[String]) {
-        if texts.is_empty() {
-            return;
+/// Ranks pictures [N, D] for all captions and the reverse, with `suffix` behind every text.
+fn evaluate(texts: &Texts, labels: &Labels, pictures: &Tensor, suffix: &str) -> Result<Evaluation> {
+    let with_suffix = |text: &str| match suffix {
+        "" => text.to_owned(),
+        _ => format!("{}{suffix}", text.trim_end_matches('.')),
+    };
+    let (samples, captions) = (&labels.samples, &labels.captions);
+    let encoded: Vec<String> = captions.iter().map(|caption| with_suffix(&caption.text)).collect();
+    let encoded = texts.encode(&encoded);
+    let fits = |caption: usize, sample: usize| labels.fits(&samples[sample], caption as u32);
+    let by_caption = ranks::rank(&encoded, pictures, fits)?;
+    let by_picture = ranks::rank(pictures, &encoded, |sample, caption| fits(caption, sample))?;
+
+    // One query for each pair of colour and type that some picture shows; none where the set
+    // does not describe its scenes.
+    let shows = |query: &SceneQuery, at: usize| {
+        samples[at].scene.as_ref().is_some_and(|scene| query.matches(scene))
+    };
+    let pairs: Vec<(String, SceneQuery)> = SceneQuery::colours_and_types()
+        .into_iter()
+        .filter(|(_, query)| (0..samples.len()).any(|at| shows(query, at)))
+        .collect();
+    let by_pair = match pairs.is_empty() {
+        true => Vec::new(),
+        false => {
+            let encoded: Vec<String> = pairs.iter().map(|(text, _)| with_suffix(text)).collect();
+            ranks::rank(&texts.encode(&encoded), pictures, |pair, at| shows(&pairs[pair].1, at))?
         }
-        for (text, scores) in texts.iter().zip(self.scores(model, pictures, texts)) {
-            println!("\n{text}");
-            let query = SceneQuery::parse(text);
-            for &index in ranking(&scores).iter().take(10) {
-                let sample = &self.labels.samples[index];
-                let mark = match (&query, &sample.scene) {
-                    (Some(query), Some(scene)) if query.matches(scene) => '+',
-                    _ => ' ',
-                };
-                let first = &self.labels.captions[sample.captions[0] as usize].text;
-                println!("{mark} {:.3}  {}  {first}", scores[index], sample.path.display());
-            }
+    };
+    let scenes = samples.iter().filter_map(|sample| sample.scene.as_ref());
+    Ok(Evaluation {
+        report: Report {
+            pictures: samples.len(),
+            vehicles: scenes.filter(|scene| scene.vehicle().is_some()).count(),
+            captions: Measures::of(&by_caption),
+            pictures_to_captions: Measures::of(&by_picture),
+            colour_type: Measures::of(&by_pair),
+        },
+        captions: by_caption,
+        pictures: by_picture,
+        colour_type: by_pair,
+        colour_type_texts: pairs.into_iter().map(|(text, _)| text).collect(),
+    })
+}
+
+/// Prints the best pictures for free texts, those that fit marked with +.
+fn show(encoder: &Texts, labels: &Labels, pictures: &Tensor, texts: &[String]) {
+    if texts.is_empty() {
+        return;
+    }
+    let scores = encoder.encode(texts).matmul(&pictures.transpose(0, 1));
+    for (text, scores) in texts.iter().zip(search::rows_f32(&scores)) {
+        println!("\n{text}");
+        let query = SceneQuery::parse(text);
+        for &index in ranking(&scores).iter().take(10) {
+            let sample = &labels.samples[index];
+            let mark = match (&query, &sample.scene) {
+                (Some(query), Some(scene)) if query.matches(scene) => '+',
+                _ => ' ',
+            };
+            let first = &labels.captions[sample.captions[0] as usize].text;
+            println!("{mark} {:.3}  {}  {first}", scores[index], sample.place);
         }
     }
 }

@@ -1,9 +1,10 @@
-//! Pictures in memory: every file decoded and preprocessed once, kept as 8-bit pixels.
+//! Pictures as 8-bit pixels: all of a set in memory, or one by one from where they lie.
 //!
-//! Decoding costs more than a training step of a small model, so it is done before the
-//! first step; 100,000 pictures of 64×64 take 1.2 GB.
+//! Decoding costs more than a training step of a small model, so where a set fits into memory
+//! it is decoded once, before the first step; 100,000 pictures of 64×64 take 1.2 GB. Larger
+//! sets are decoded batch by batch ([`crate::loader`]).
 
-use std::path::{Path, PathBuf};
+use std::borrow::Borrow;
 
 use anyhow::{Result, bail, ensure};
 use pgclip_clip::decode::{Limits, decode};
@@ -12,6 +13,8 @@ use pgclip_clip::preprocess::Preprocessor;
 use rayon::prelude::*;
 
 use crate::config::Config;
+use crate::data::Labels;
+use crate::place::Place;
 use crate::progress::progress_bar;
 
 /// N square RGB pictures of side S.
@@ -59,7 +62,7 @@ pub fn image_config(config: &Config) -> ImageConfig {
 /// A picture that could not be read, and why.
 #[derive(Clone, Debug)]
 pub struct Broken {
-    pub path: PathBuf,
+    pub place: Place,
     pub why: String,
 }
 
@@ -67,46 +70,75 @@ pub struct Broken {
 #[derive(Debug)]
 pub struct Loaded {
     pub pictures: Pictures,
-    /// For each picture, which of the paths it is.
+    /// For each picture, which of the places it is.
     pub kept: Vec<usize>,
     pub broken: Vec<Broken>,
 }
 
-/// Reads, decodes and preprocesses all files, on all cores; any that cannot be read is an error.
-pub fn load<P: AsRef<Path> + Sync>(paths: &[P], config: &Config) -> Result<Pictures> {
-    let missing: Vec<&Path> =
-        paths.iter().map(AsRef::as_ref).filter(|path| !path.is_file()).collect();
-    ensure!(
-        missing.is_empty(),
-        "{} of {} pictures are missing, the first is {}",
-        missing.len(),
-        paths.len(),
-        missing[0].display()
-    );
-    let loaded = load_readable(paths, config);
-    if let Some(Broken { path, why }) = loaded.broken.first() {
-        bail!("cannot decode {}: {why}", path.display());
+/// Reads pictures one by one, as a model wants them.
+#[derive(Debug)]
+pub struct Reader {
+    pub size: usize,
+    preprocessor: Preprocessor,
+}
+
+impl Reader {
+    pub fn new(config: &Config) -> Self {
+        let image = image_config(config);
+        Reader { size: image.size as usize, preprocessor: Preprocessor::new(&image) }
+    }
+
+    /// The pixels of one picture, [S, S, 3].
+    pub fn read(&self, place: &Place) -> Result<Vec<u8>, Broken> {
+        let pixels = || {
+            let bytes = place.read()?;
+            ensure!(!bytes.is_empty(), "the file is empty");
+            Ok(self.preprocessor.run(&decode(&bytes, &Limits::default())?))
+        };
+        pixels().map_err(|error| Broken { place: place.clone(), why: format!("{error:#}") })
+    }
+}
+
+/// Reads all pictures of a label file into memory. Missing files are an error; those that
+/// cannot be decoded are named and leave the labels.
+pub fn load(labels: &mut Labels, config: &Config) -> Result<Pictures> {
+    missing(labels)?;
+    let places: Vec<&Place> = labels.samples.iter().map(|sample| &sample.place).collect();
+    let loaded = load_readable(&places, config);
+    some_readable(places.len(), &loaded.broken)?;
+    report(&loaded.broken);
+    if !loaded.broken.is_empty() {
+        labels.keep(&loaded.kept);
     }
     Ok(loaded.pictures)
 }
 
-/// Reads, decodes and preprocesses the files that can be read, on all cores.
-pub fn load_readable<P: AsRef<Path> + Sync>(paths: &[P], config: &Config) -> Loaded {
-    let image = image_config(config);
-    let size = image.size as usize;
-    let preprocessor = Preprocessor::new(&image);
-    let stride = size * size * 3;
-    let bar = progress_bar(paths.len() as u64, "decode");
-    let mut bytes = vec![0u8; paths.len() * stride];
-    let results: Vec<Result<()>> = bytes
+/// An error if any picture of a label file is missing.
+pub fn missing(labels: &Labels) -> Result<()> {
+    let places = labels.samples.iter().map(|sample| &sample.place);
+    let missing: Vec<&Place> = places.filter(|place| !place.exists()).collect();
+    ensure!(
+        missing.is_empty(),
+        "{} of {} pictures are missing, the first is {} (--images names their folder)",
+        missing.len(),
+        labels.samples.len(),
+        missing[0]
+    );
+    Ok(())
+}
+
+/// Reads, decodes and preprocesses the pictures that can be read, on all cores.
+pub fn load_readable<P: Borrow<Place> + Sync>(places: &[P], config: &Config) -> Loaded {
+    let reader = Reader::new(config);
+    let stride = reader.size * reader.size * 3;
+    let bar = progress_bar(places.len() as u64, "decode");
+    let mut bytes = vec![0u8; places.len() * stride];
+    let results: Vec<Result<(), Broken>> = bytes
         .par_chunks_mut(stride)
-        .zip(paths)
-        .map(|(target, path)| {
-            let file = std::fs::read(path.as_ref())?;
-            ensure!(!file.is_empty(), "the file is empty");
-            target.copy_from_slice(&preprocessor.run(&decode(&file, &Limits::default())?));
+        .zip(places)
+        .map(|(target, place)| {
             bar.inc(1);
-            Ok(())
+            reader.read(place.borrow()).map(|pixels| target.copy_from_slice(&pixels))
         })
         .collect();
     bar.finish_and_clear();
@@ -117,12 +149,11 @@ pub fn load_readable<P: AsRef<Path> + Sync>(paths: &[P], config: &Config) -> Loa
                 bytes.copy_within(index * stride..(index + 1) * stride, kept.len() * stride);
                 kept.push(index);
             }
-            Err(error) => broken
-                .push(Broken { path: paths[index].as_ref().to_owned(), why: format!("{error:#}") }),
+            Err(found) => broken.push(found),
         }
     }
     bytes.truncate(kept.len() * stride);
-    Loaded { pictures: Pictures { size, bytes }, kept, broken }
+    Loaded { pictures: Pictures { size: reader.size, bytes }, kept, broken }
 }
 
 /// Names the pictures that could not be read, the first ten of them.
@@ -132,8 +163,8 @@ pub fn report(broken: &[Broken]) {
         return;
     }
     eprintln!("{} pictures could not be read and were left out:", broken.len());
-    for Broken { path, why } in broken.iter().take(MOST) {
-        eprintln!("  {}: {why}", path.display());
+    for Broken { place, why } in broken.iter().take(MOST) {
+        eprintln!("  {place}: {why}");
     }
     if broken.len() > MOST {
         eprintln!("  … and {} more", broken.len() - MOST);
@@ -143,10 +174,9 @@ pub fn report(broken: &[Broken]) {
 /// An error where none of `count` pictures could be read: the folder is likely another.
 pub fn some_readable(count: usize, broken: &[Broken]) -> Result<()> {
     match broken.first() {
-        Some(Broken { path, why }) if broken.len() >= count => bail!(
-            "none of {count} pictures could be read, the first: {}: {why} \
-             (--images names their folder)",
-            path.display()
+        Some(Broken { place, why }) if broken.len() >= count => bail!(
+            "none of {count} pictures could be read, the first: {place}: {why} \
+             (--images names their folder)"
         ),
         _ => Ok(()),
     }

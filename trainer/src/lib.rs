@@ -6,6 +6,7 @@
 //! evaluation, export.
 
 pub mod args;
+pub mod interrupt;
 pub mod progress;
 pub mod torch;
 
@@ -17,6 +18,7 @@ pub mod prepare;
 
 pub mod data;
 pub mod images;
+pub mod place;
 pub mod tokens;
 
 pub mod batch;
@@ -43,7 +45,12 @@ pub mod augment;
 pub mod caption;
 
 pub mod eval;
+pub mod infer;
 pub mod metrics;
+pub mod ranks;
+pub mod report;
+pub mod search;
+pub mod soup;
 
 pub mod export;
 pub mod verify;

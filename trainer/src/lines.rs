@@ -8,6 +8,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use clap::{Args, ValueEnum};
 
 /// Numbers in the attribute field of a pedestrian.
 const PERSON_FLAGS: usize = 21;
@@ -21,12 +22,46 @@ pub struct Line {
     pub augmented: Option<String>,
 }
 
+/// Which caption of a line is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Captions {
+    /// The augmented one where there is one
+    Augmented,
+    /// The one given
+    Given,
+}
+
+impl Captions {
+    /// The caption of `line`.
+    pub fn of(self, line: &Line) -> &str {
+        match (self, &line.augmented) {
+            (Captions::Augmented, Some(augmented)) => augmented,
+            _ => &line.caption,
+        }
+    }
+}
+
 /// How open_clip's CSV is read: its separator and the names of its two columns.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Args)]
 pub struct CsvForm {
+    /// Separator of a CSV's columns
+    #[arg(long = "csv-separator", value_name = "CHAR", default_value = "\t", value_parser = separator)]
     pub separator: u8,
+    /// Column of the pictures' paths
+    #[arg(long = "csv-img-key", value_name = "NAME", default_value = "filepath")]
     pub image: String,
+    /// Column of the captions
+    #[arg(long = "csv-caption-key", value_name = "NAME", default_value = "title")]
     pub caption: String,
+}
+
+/// One ASCII character, or `\t` as a shell passes it.
+fn separator(text: &str) -> Result<u8, String> {
+    match text.as_bytes() {
+        b"\\t" => Ok(b'\t'),
+        &[byte] if byte.is_ascii() => Ok(byte),
+        _ => Err("expected one character".into()),
+    }
 }
 
 impl Default for CsvForm {
@@ -40,11 +75,6 @@ impl Line {
     /// persons from vehicles.
     pub fn is_person(&self) -> bool {
         self.attributes.split(',').count() == PERSON_FLAGS
-    }
-
-    /// The augmented caption where there is one, else the caption.
-    pub fn last_caption(&self) -> &str {
-        self.augmented.as_deref().unwrap_or(&self.caption)
     }
 
     fn parse(line: &str) -> Result<Self> {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use pgclip_train::args::{Cli, Command};
-use pgclip_train::{augment, eval, export, prepare, synth, torch, train};
+use pgclip_train::{augment, eval, export, infer, prepare, soup, synth, torch, train};
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
@@ -22,6 +22,14 @@ fn main() -> Result<()> {
         Command::Eval(args) => {
             torch::prepare(args.threads)?;
             eval::run(&args)
+        }
+        Command::Infer(args) => {
+            torch::prepare(args.threads)?;
+            infer::run(&args)
+        }
+        Command::Soup(args) => {
+            torch::prepare(0)?;
+            soup::run(&args)
         }
         Command::Export(args) => {
             torch::prepare(args.threads)?;

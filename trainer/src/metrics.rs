@@ -26,11 +26,6 @@ pub fn average_precision(ranking: &[usize], positive: &[bool], k: usize) -> f64 
     }
 }
 
-/// Whether a positive is among the first `k`.
-pub fn recalled(ranking: &[usize], positive: &[bool], k: usize) -> bool {
-    ranking.iter().take(k).any(|&index| positive[index])
-}
-
 /// The mean, 0 for none.
 pub fn mean(values: &[f64]) -> f64 {
     if values.is_empty() { 0.0 } else { values.iter().sum::<f64>() / values.len() as f64 }

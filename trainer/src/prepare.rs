@@ -6,11 +6,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::data::picture_folder;
 use crate::lexicon::Lexicon;
-use crate::lines::{self, CsvForm, Line, write_whole};
+use crate::lines::{self, Captions, CsvForm, Line, write_whole};
 
 #[derive(Debug, Args)]
 pub struct PrepareArgs {
@@ -29,24 +29,14 @@ pub struct PrepareArgs {
     pub captions: Captions,
 }
 
-/// Which caption of a line goes into the CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Captions {
-    Augmented,
-    Given,
-}
-
 /// Runs `pgclip-train prepare`.
 pub fn run(args: &PrepareArgs) -> Result<()> {
     let mut split = Split::default();
     for path in &args.labels {
         let folder = picture_folder(path, args.images.as_deref());
         for line in lines::read(path, &CsvForm::default())? {
-            let caption = match args.captions {
-                Captions::Augmented => line.last_caption(),
-                Captions::Given => &line.caption,
-            };
-            let row = [path_text(&folder.join(&line.image))?, caption.to_owned()];
+            let caption = args.captions.of(&line).to_owned();
+            let row = [path_text(&folder.join(&line.image))?, caption];
             split.add(line, row);
         }
     }

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,11 +16,12 @@ use crate::batch::{Augment, Sampler, Source};
 use crate::config::Config;
 use crate::data::Labels;
 use crate::images::Pictures;
+use crate::interrupt::Interrupt;
 use crate::learn::{Learner, Stats};
 use crate::params::Params;
 use crate::progress::progress_bar;
 use crate::tokens::Noise;
-use crate::{checkpoint, eval, images, schedule, tokens, torch};
+use crate::{checkpoint, data, eval, images, schedule, tokens, torch};
 
 /// Steps on a GPU after which losses are read, which waits for the device.
 const READ_EVERY: usize = 16;
@@ -32,29 +32,25 @@ const MOST_NAMED: usize = 8;
 pub fn run(args: &TrainArgs) -> Result<()> {
     check(args)?;
     let device = torch::device(&args.device)?;
-    let labels = Labels::read(&args.train_data, args.images.as_deref())?;
+    let images = args.images.as_deref();
+    let mut labels = Labels::read_as(&args.train_data, images, args.captions, &args.csv)?;
+    let mut run = Run::open(args, &labels, device)?;
+    let pictures = images::load(&mut labels, &run.learner.config)?;
     ensure!(
         labels.samples.len() >= pairs(args),
         "{} pictures are fewer than a batch of {}",
         labels.samples.len(),
         pairs(args)
     );
-    let mut run = Run::open(args, &labels, device)?;
-    let pictures = load_pictures(&labels, &run.learner.config)?;
     let held_out = match &args.val_data {
         Some(path) => {
-            let labels = Labels::read(path, None)?;
-            let pictures = load_pictures(&labels, &run.learner.config)?;
+            let mut labels = Labels::read(path, None)?;
+            let pictures = images::load(&mut labels, &run.learner.config)?;
             Some((labels, pictures))
         }
         None => None,
     };
     run.train(&labels, &pictures, held_out.as_ref())
-}
-
-fn load_pictures(labels: &Labels, config: &Config) -> Result<Pictures> {
-    let paths: Vec<&Path> = labels.samples.iter().map(|sample| sample.path.as_path()).collect();
-    images::load(&paths, config)
 }
 
 /// Refuses settings that cannot work.
@@ -173,6 +169,7 @@ impl<'a> Run<'a> {
         let bar = progress_bar(steps, "train").with_position(self.step);
         let (mut since, mut seen) = (Instant::now(), 0u64);
         let mut unread: Vec<Stats> = Vec::new();
+        let interrupt = Interrupt::watch()?;
         while self.step < last {
             let batch = source.batch(self.step, sampler.samples(self.step));
             let rate = schedule::cosine(self.step, args.lr, args.warmup, steps);
@@ -184,7 +181,9 @@ impl<'a> Run<'a> {
             bar.inc(1);
             seen += pairs(args) as u64;
             let logs = self.step.is_multiple_of(args.log_every);
-            let saves = self.step.is_multiple_of(args.save_every)
+            let asked = interrupt.asked();
+            let saves = asked
+                || self.step.is_multiple_of(args.save_every)
                 || (retention.every > 0 && self.step.is_multiple_of(retention.every))
                 || self.step == last;
             let patience = if self.learner.device() == Device::Cpu { 1 } else { READ_EVERY };
@@ -192,9 +191,9 @@ impl<'a> Run<'a> {
                 continue;
             }
             let (loss, norm) = self.read(&mut unread, &mut sampler, labels)?;
-            bar.set_message(format!("loss {loss:.3}"));
+            let speed = seen as f64 / since.elapsed().as_secs_f64();
+            bar.set_message(format!("loss {loss:.3} lr {rate:.2e} {speed:.0} samples/s"));
             if logs {
-                let speed = seen as f64 / since.elapsed().as_secs_f64();
                 let scale = no_grad(|| self.learner.model.logit_scale.exp()).double_value(&[]);
                 self.write(&format!(
                     "step {} loss {loss:.4} norm {norm:.3} scale {scale:.2} lr {rate:.3e} samples/s {speed:.1}",
@@ -204,6 +203,14 @@ impl<'a> Run<'a> {
             }
             if saves {
                 self.save(retention)?;
+                if asked && self.step < last {
+                    bar.finish_and_clear();
+                    return self.write(&format!(
+                        "stopped after step {} of {steps}, which is saved; the same command with \
+                         --resume goes on",
+                        self.step
+                    ));
+                }
                 if let Some((labels, pictures)) = held_out {
                     let report = eval::measure(
                         &self.learner.model,
@@ -244,7 +251,7 @@ impl<'a> Run<'a> {
             if !loss.is_finite() || !norm.is_finite() {
                 let step = first + at as u64;
                 let batch = sampler.samples(step);
-                let path = |&sample: &u32| labels.samples[sample as usize].path.display();
+                let path = |&sample: &u32| &labels.samples[sample as usize].place;
                 let named: Vec<String> =
                     batch.iter().take(MOST_NAMED).map(|sample| path(sample).to_string()).collect();
                 bail!(
@@ -304,10 +311,10 @@ fn first_params(
 
 /// What a run's later steps depend on, by name.
 fn settings(args: &TrainArgs) -> Result<BTreeMap<String, String>> {
-    let data = checkpoint::digest(&args.train_data)
-        .with_context(|| format!("cannot read the label file {}", args.train_data.display()))?;
+    let data = data::digest(&args.train_data)?;
     let pairs = [
         ("train_data_sha256", data),
+        ("captions", format!("{:?}", args.captions)),
         ("model", args.model.clone()),
         ("compact_vocabulary", args.compact_vocabulary.to_string()),
         ("token_noise", args.token_noise.to_string()),

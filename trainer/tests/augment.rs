@@ -10,6 +10,7 @@ use pgclip_train::caption::{Captions, in_template};
 use pgclip_train::lexicon::Lexicon;
 use pgclip_train::lines::{self, CsvForm, Line};
 use pgclip_train::model::{Clip, Precision};
+use pgclip_train::place::Place;
 use pgclip_train::{augment, checkpoint, encode, images, tokens};
 use tch::Device;
 
@@ -56,8 +57,8 @@ fn every_line_gets_what_its_own_picture_shows_whatever_the_batch() {
             persons += 1;
             continue;
         };
-        let path = fixture.path("data/images").join(&line.image);
-        let picture = images::load(&[path], &config).unwrap();
+        let place = Place::File(fixture.path("data/images").join(&line.image));
+        let picture = images::load_readable(&[place], &config).pictures;
         let picture = encode::pictures(&model, &picture, Device::Cpu).get(0);
         let mut best = (f64::MIN, String::new());
         for colour in
@@ -96,7 +97,7 @@ fn persons_can_be_left_out_and_prefixes_dropped() {
         augment(&fixture, "vehicles.txt", &["--vehicles-only", "--drop-prefix"]).unwrap();
     assert_eq!(vehicles.len(), lines.iter().filter(|line| !line.is_person()).count());
     for line in &vehicles {
-        let text = line.last_caption();
+        let text = line.augmented.as_ref().unwrap();
         assert!(!text.starts_with("A ") && !text.starts_with("This is"), "{text}");
     }
 }

@@ -8,7 +8,8 @@ use pgclip_train::args::{Cli, Command};
 use pgclip_train::caption::{Captions, in_template};
 use pgclip_train::data::Labels;
 use pgclip_train::lexicon::Lexicon;
-use pgclip_train::lines::{self, CsvForm, Line};
+use pgclip_train::lines::{self, Captions as Which, CsvForm, Line};
+use pgclip_train::place::read_shards;
 use pgclip_train::prepare;
 
 const PERSON: &str = "1,0,1,0,0,0,1,0,0,0,1,0,0,1,0,0,0,0,0,0,0";
@@ -212,4 +213,74 @@ fn a_caption_of_ten_thousand_characters_is_cut_by_the_tokenizer_alone() {
     assert_eq!(labels.captions[0].text, caption.trim());
     let ids = pgclip_train::tokens::tokenize(&labels.captions[0].text, 77);
     assert_eq!((ids.len(), ids[76]), (77, pgclip_train::tokens::END_OF_TEXT));
+}
+
+#[test]
+fn csvs_with_other_names_and_augmented_captions_are_read_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.csv");
+    std::fs::write(&path, "text,id,img\n\"A red car, parked\",7,a.jpg\n").unwrap();
+    let csv = CsvForm { separator: b',', image: "img".into(), caption: "text".into() };
+    let labels = Labels::read_as(&path, None, Which::Augmented, &csv).unwrap();
+    assert_eq!(labels.captions[0].text, "A red car, parked");
+    assert_eq!(labels.samples[0].place.to_string(), folder.path().join("a.jpg").to_str().unwrap());
+
+    let path = folder.path().join("a.txt");
+    std::fs::write(&path, "a.jpg$red$A car$A red Bus\nb.jpg$red$A bus\n").unwrap();
+    for (which, wanted) in [(Which::Augmented, "A red Bus"), (Which::Given, "A car")] {
+        let labels = Labels::read_as(&path, None, which, &CsvForm::default()).unwrap();
+        assert_eq!(labels.captions[0].text, wanted);
+        assert_eq!(labels.captions[1].text, "A bus");
+    }
+}
+
+/// Writes a tar of members in this order.
+fn tar(path: &Path, members: &[(&str, &[u8])]) {
+    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *bytes).unwrap();
+    }
+    builder.finish().unwrap();
+}
+
+#[test]
+fn shards_are_read_member_by_member() {
+    let folder = tempfile::tempdir().unwrap();
+    let shard = |name: &str| folder.path().join(name);
+    tar(
+        &shard("a-08.tar"),
+        &[
+            ("x/1.txt", b" A red car\n"),
+            ("x/1.jpg", b"first"),
+            ("x/2.v1.png", b"no caption"),
+            ("x/3.jpg", b""),
+            ("x/3.txt", b"A bus"),
+            ("x/3.json", b"{}"),
+        ],
+    );
+    tar(&shard("a-09.tar"), &[("1.jpg", b"second"), ("1.txt", b"A red car")]);
+    tar(&shard("a-10.tar"), &[("1.jpg", b"third"), ("1.txt", b"A van")]);
+    let samples = read_shards(&shard("a-{08..10}.tar")).unwrap();
+    let captions: Vec<&str> = samples.iter().map(|(_, caption)| caption.as_str()).collect();
+    assert_eq!(captions, ["A red car", "A bus", "A red car", "A van"]);
+    let bytes: Vec<Vec<u8>> = samples.iter().map(|(place, _)| place.read().unwrap()).collect();
+    assert_eq!(bytes, [&b"first"[..], b"", b"second", b"third"]);
+    assert!(samples[1].0.to_string().ends_with("a-08.tar:x/3.jpg"));
+    assert_eq!(read_shards(&shard("a-{09,10}.tar")).unwrap().len(), 2);
+
+    // Equal names in two shards are two pictures, and equal captions one caption.
+    let labels = Labels::read(&shard("a-{08..10}.tar"), None).unwrap();
+    assert_eq!((labels.samples.len(), labels.captions.len()), (4, 3));
+
+    let whole = std::fs::read(shard("a-09.tar")).unwrap();
+    std::fs::write(shard("cut.tar"), &whole[..514]).unwrap();
+    let error = message(read_shards(&shard("cut.tar")));
+    assert!(error.contains("cut.tar"), "{error}");
+    assert!(message(read_shards(&shard("a-{11..12}.tar"))).contains("a-11.tar"));
+    assert!(message(read_shards(&shard("a-{08.tar"))).contains("lacks a }"));
+    tar(&shard("empty.tar"), &[]);
+    assert!(message(read_shards(&shard("empty.tar"))).contains("no picture with a caption"));
 }

@@ -9,7 +9,7 @@ use pgclip_train::config::Config;
 use pgclip_train::data::Labels;
 use pgclip_train::layers::{place, rate_factor};
 use pgclip_train::loss::{clip, multi_positive};
-use pgclip_train::metrics::{average_precision, ranking, recalled};
+use pgclip_train::metrics::{average_precision, ranking};
 use pgclip_train::optim::decays;
 use pgclip_train::schedule::cosine;
 use pgclip_train::tokens::{END_OF_TEXT, Noise, START_OF_TEXT, to_rows, token_rows, tokenize};
@@ -41,8 +41,6 @@ fn average_precision_divides_by_what_was_possible() {
     let positive = [true, true, true, false];
     assert!((average_precision(&order, &positive, 2) - 0.5).abs() < 1e-12);
     assert_eq!(average_precision(&order, &[false; 4], 10), 0.0);
-    assert!(recalled(&order, &[false, false, false, true], 2));
-    assert!(!recalled(&order, &[true, false, false, false], 3));
 }
 
 #[test]

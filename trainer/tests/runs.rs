@@ -136,10 +136,6 @@ fn missing_pictures_and_bad_lines_are_named() {
     let text = message(fixture.train("run", &["--steps", "1"]));
     assert!(text.contains("1 of 20 pictures are missing") && text.contains("000003.jpg"), "{text}");
 
-    std::fs::write(fixture.path("data/images/000003.jpg"), b"no picture").unwrap();
-    let text = message(fixture.train("run", &["--steps", "1"]));
-    assert!(text.contains("cannot decode") && text.contains("000003.jpg"), "{text}");
-
     std::fs::write(fixture.path("data/captions.txt"), "a.jpg$red$A red car\na line\n").unwrap();
     let text = message(fixture.train("run", &["--steps", "1"]));
     assert!(text.contains("line 2") && text.contains("image$attributes$caption"), "{text}");
