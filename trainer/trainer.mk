@@ -63,6 +63,13 @@ bench-trainer: trainer ## Time training steps against open_clip on Python's PyTo
 	$(BENCH_PYTHON) trainer/bench/compare.py --ours target/trainer/release/examples/step \
 	  --python "$(BENCH_PYTHON)" --device $(DEVICE) $(BENCH_ARGS)
 
+# ---- what A3R's steps add ---------------------------------------------------------------------
+
+# `make ablation ABLATION_ARGS='--seeds 2'` runs a part; what is there is not run again.
+.PHONY: ablation
+ablation: trainer ## Measure what each of A3R's steps adds, into docs/ablation (hours; stop and go on at will)
+	$(TRAIN) ablation $(ABLATION_ARGS)
+
 # ---- the built-in model -----------------------------------------------------------------------
 
 MODEL := pgclip-traffic-tiny

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ablation::AblationArgs;
 use crate::augment::AugmentArgs;
 use crate::infer::InferArgs;
 use crate::learn::LearnArgs;
@@ -37,6 +38,8 @@ pub enum Command {
     Soup(SoupArgs),
     /// Write a checkpoint or published weights as a model directory for the database
     Export(ExportArgs),
+    /// Measure on the benchmark what each of A3R's steps adds; goes on where it was stopped
+    Ablation(AblationArgs),
 }
 
 #[derive(Debug, Args)]
@@ -55,6 +58,13 @@ pub struct SynthArgs {
     /// Share of vehicles; the others are pedestrians
     #[arg(long, default_value_t = 0.6)]
     pub vehicles: f32,
+    /// Write the benchmark: pretrain/ and train/ (web-like), val/ and test/ (surveillance-like,
+    /// with queries_car.txt, relevance_car.tsv and the same for person), manifest.json
+    #[arg(long, conflicts_with_all = ["count", "captions", "vehicles"])]
+    pub benchmark: bool,
+    /// Share of the benchmark's pictures to draw
+    #[arg(long, default_value_t = 1.0)]
+    pub share: f64,
 }
 
 // Of an option given twice the later one counts: recipes can be varied by appending.

@@ -54,3 +54,5 @@ pub mod soup;
 
 pub mod export;
 pub mod verify;
+
+pub mod ablation;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Parser;
 
 use pgclip_train::args::{Cli, Command};
-use pgclip_train::{augment, eval, export, infer, prepare, soup, synth, torch, train};
+use pgclip_train::{ablation, augment, eval, export, infer, prepare, soup, synth, torch, train};
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
@@ -34,6 +34,10 @@ fn main() -> Result<()> {
         Command::Export(args) => {
             torch::prepare(args.threads)?;
             export::run(&args)
+        }
+        Command::Ablation(args) => {
+            torch::prepare(args.threads)?;
+            ablation::run(&args)
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
+use pgclip_scenes::benchmark::{self, Split};
 use pgclip_scenes::{SceneOptions, image_name, scene_at, write_set};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +23,9 @@ const WORDING: u64 = 1 << 32;
 
 /// Runs `pgclip-train synth`.
 pub fn run(args: &SynthArgs) -> Result<()> {
+    if args.benchmark {
+        return write_benchmark(args);
+    }
     ensure!(args.count > 0, "--count must be at least 1");
     ensure!((0.0..=1.0).contains(&args.vehicles), "--vehicles must be in [0, 1]");
     let options = SceneOptions { vehicles: args.vehicles, ..SceneOptions::default() };
@@ -33,6 +37,24 @@ pub fn run(args: &SynthArgs) -> Result<()> {
         fs::write(&path, captions(args, &options))
             .with_context(|| format!("cannot write {}", path.display()))?;
         println!("captions {}", digest(&path)?);
+    }
+    Ok(())
+}
+
+fn write_benchmark(args: &SynthArgs) -> Result<()> {
+    ensure!(args.share > 0.0 && args.share <= 1.0, "--share must be in (0, 1]");
+    let manifest = benchmark::write(&args.out, args.seed, args.share)?;
+    for split in Split::ALL {
+        let part = &manifest.splits[split.name()];
+        println!(
+            "{}: {} pictures, {} of vehicles, whose labels lack the type in {} cases, the colour in {}",
+            split.name(),
+            part.set.count,
+            part.vehicles,
+            part.without_type,
+            part.without_colour
+        );
+        println!("  images {}", part.set.images_sha256);
     }
     Ok(())
 }

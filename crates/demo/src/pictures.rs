@@ -39,8 +39,8 @@ impl Picture {
 /// What a scene shows, in a few words.
 pub fn describe(scene: &Scene) -> String {
     let domain = match scene.domain {
-        Domain::Web => "web",
-        Domain::Surveillance => "surveillance",
+        Domain::Web | Domain::Photo => "web",
+        Domain::Surveillance | Domain::Crop => "surveillance",
     };
     let shown = match &scene.subject {
         Subject::Vehicle(v) => format!("{} {} {}", v.colour, v.make.word(), v.kind),

@@ -1,7 +1,9 @@
 //! Draws a sheet of scenes to look at: `contact_sheet OUT.png [vehicles|pedestrians] [web|surveillance] [LONG_SIDE] [SEED]`.
+//! `contact_sheet OUT.png benchmark [train|test] [LONG_SIDE] [SEED]` shows the benchmark.
 //! With a long side up to 64, each picture is padded to a square and enlarged four times.
 
 use image::{RgbImage, imageops};
+use pgclip_scenes::benchmark::Split;
 use pgclip_scenes::{Domain, Scene, SceneOptions};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +19,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (columns, rows, cell) = (8, 5, if side <= 64 { 208 } else { 240 });
     let mut sheet = RgbImage::new(columns * cell, rows * cell);
     for i in 0..columns * rows {
-        let scene = Scene::sample(seed + u64::from(i), &options.in_domain(domain));
+        let scene = match (word(1, "").as_str(), word(2, "train").as_str()) {
+            ("benchmark", "test") => Split::Test.scene(seed, u64::from(i)),
+            ("benchmark", _) => Split::Train.scene(seed, u64::from(i)),
+            _ => Scene::sample(seed + u64::from(i), &options.in_domain(domain)),
+        };
         let mut picture = if side <= 64 {
             let drawn = scene.draw(160);
             let (w, h) = (drawn.width() * side / 160, drawn.height() * side / 160);

@@ -35,11 +35,46 @@ words! {
     }
 }
 
+impl Colour {
+    /// The colours that it is taken for most easily.
+    pub fn neighbours(self) -> &'static [Colour] {
+        use Colour::*;
+        match self {
+            Black => &[Grey, Brown],
+            Blue => &[Purple, Green],
+            Brown => &[Orange, Red, Black],
+            Green => &[Blue, Yellow],
+            Grey => &[Black, White],
+            Orange => &[Red, Yellow],
+            Pink => &[Red, Purple, White],
+            Purple => &[Blue, Pink],
+            Red => &[Orange, Pink, Brown],
+            White => &[Grey, Yellow],
+            Yellow => &[Orange, White],
+        }
+    }
+}
+
 words! {
     /// The six vehicle types of the challenge's lexicon.
     VehicleType {
         Bus = "Bus", Microbus = "Microbus", Minivan = "Minivan", Suv = "SUV", Sedan = "Sedan",
         Truck = "Truck",
+    }
+}
+
+impl VehicleType {
+    /// The type that is built most like it.
+    pub fn twin(self) -> VehicleType {
+        use VehicleType::*;
+        match self {
+            Bus => Microbus,
+            Microbus => Minivan,
+            Minivan => Microbus,
+            Suv => Sedan,
+            Sedan => Suv,
+            Truck => Bus,
+        }
     }
 }
 

@@ -21,6 +21,7 @@
 //! look like.
 
 mod attributes;
+pub mod benchmark;
 mod caption;
 mod dice;
 mod draw;

@@ -8,7 +8,7 @@ use crate::attributes::{
 };
 use crate::caption::{self, n_before_vowel};
 use crate::dice::Dice;
-use crate::scene::{Domain, Naming, Scene, Subject};
+use crate::scene::{Naming, Scene, Subject};
 
 /// The suffix of A3R's prompt enhancement.
 pub const SURVEILLANCE_SUFFIX: &str = " image taken by traffic surveillance cameras";
@@ -29,12 +29,22 @@ const PROVENANCE: [&str; 12] = [
     " photographed outdoors",
 ];
 
+/// A caption as the web has them: no sentence of the challenge's grammar.
+pub(crate) fn web_caption<R: RngCore>(scene: &Scene, dice: &mut Dice<R>) -> String {
+    loop {
+        let text = training_caption(scene, dice);
+        if !["A ", "An ", "This "].iter().any(|start| text.starts_with(start)) {
+            return text;
+        }
+    }
+}
+
 pub(crate) fn training_caption<R: RngCore>(scene: &Scene, dice: &mut Dice<R>) -> String {
     let (mut text, suffixed) = match &scene.subject {
         // Pictures from cameras carry the suffix more often, so that it tells a little and hides
         // nothing.
         Subject::Vehicle(v) => {
-            (vehicle(v, dice), if scene.domain == Domain::Surveillance { 0.35 } else { 0.15 })
+            (vehicle(v, dice), if scene.domain.is_surveillance() { 0.35 } else { 0.15 })
         }
         Subject::Pedestrian(p) => (pedestrian(p, dice), 0.06),
     };
@@ -44,7 +54,7 @@ pub(crate) fn training_caption<R: RngCore>(scene: &Scene, dice: &mut Dice<R>) ->
         text.push_str(SURVEILLANCE_SUFFIX);
     } else if dice.chance(0.15) {
         text.truncate(text.trim_end_matches('.').len());
-        let half = if scene.domain == Domain::Surveillance { 0 } else { 6 };
+        let half = if scene.domain.is_surveillance() { 0 } else { 6 };
         let at = if dice.chance(0.8) { half + dice.below(6) } else { dice.below(12) };
         text.push_str(PROVENANCE[at]);
     } else if stop && dice.chance(0.3) {

@@ -21,6 +21,22 @@ pub enum Domain {
     Web,
     /// From above, dim, tinted, blurred and noisy, often with a timestamp.
     Surveillance,
+    /// The benchmark's web pictures: nearly square, the subject well inside the frame.
+    Photo,
+    /// What a detector cuts out of a surveillance frame: tight, long or tall, from high above and
+    /// mostly from front or back, small, dark, blurred, strongly compressed.
+    Crop,
+}
+
+impl Domain {
+    pub fn is_surveillance(self) -> bool {
+        matches!(self, Domain::Surveillance | Domain::Crop)
+    }
+
+    /// Whether colours come near their neighbours', as in the benchmark's pictures.
+    pub(crate) fn blends_colours(self) -> bool {
+        matches!(self, Domain::Photo | Domain::Crop)
+    }
 }
 
 /// Which subjects and domains to draw.
@@ -33,7 +49,7 @@ pub struct SceneOptions {
     /// The longer side of pictures written to files, in pixels: uniform between the two.
     pub long_side: (u32, u32),
     /// JPEG quality of web pictures, 1 to 100; surveillance pictures get between 40 % and 90 %
-    /// of it.
+    /// of it, a detector's crops between 25 % and 70 %.
     pub quality: u8,
 }
 
@@ -122,8 +138,9 @@ impl Scene {
         let (low, high) = options.long_side;
         let long_side = low + dice.below((high.max(low) - low + 1) as usize) as u32;
         let share = match self.domain {
-            Domain::Web => 1.0,
+            Domain::Web | Domain::Photo => 1.0,
             Domain::Surveillance => dice.range(0.4, 0.9),
+            Domain::Crop => dice.range(0.25, 0.7),
         };
         self.jpeg(long_side, (f32::from(options.quality) * share) as u8)
     }
@@ -146,6 +163,11 @@ impl Scene {
     /// A caption in one of many wordings, for training; true of the scene.
     pub fn training_caption(&self, rng: &mut impl RngCore) -> String {
         phrasing::training_caption(self, &mut Dice(rng))
+    }
+
+    /// The same without the sentences of the challenge's grammar.
+    pub fn web_caption(&self, rng: &mut impl RngCore) -> String {
+        phrasing::web_caption(self, &mut Dice(rng))
     }
 
     pub fn vehicle(&self) -> Option<&Vehicle> {

@@ -72,12 +72,26 @@ pub fn write_set(
     seed: u64,
     options: &SceneOptions,
 ) -> Result<Manifest, SetError> {
+    write_scenes(dir, count, seed, options, |index| scene_at(seed, index, options))
+}
+
+/// The same with scenes of any choice; `seed` is what the manifest tells.
+///
+/// # Errors
+/// When a file or directory cannot be written.
+pub fn write_scenes(
+    dir: &Path,
+    count: u64,
+    seed: u64,
+    options: &SceneOptions,
+    scene_of: impl Fn(u64) -> Scene + Sync,
+) -> Result<Manifest, SetError> {
     let images = dir.join(IMAGES);
     fs::create_dir_all(&images).map_err(|source| SetError { path: images.clone(), source })?;
     let entries: Vec<([u8; 32], String, String)> = (0..count)
         .into_par_iter()
         .map(|index| {
-            let scene = scene_at(seed, index, options);
+            let scene = scene_of(index);
             let name = image_name(index);
             let bytes = scene.file(options);
             write(&images.join(&name), &bytes)?;
@@ -110,10 +124,10 @@ pub fn write_set(
     Ok(manifest)
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<(), SetError> {
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<(), SetError> {
     fs::write(path, bytes).map_err(|source| SetError { path: path.to_owned(), source })
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

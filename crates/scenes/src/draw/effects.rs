@@ -10,7 +10,7 @@ pub(crate) fn apply(canvas: &mut Canvas, domain: Domain, dice: &mut Dice, grain:
     // Strengths are given for a long side of 160 pixels and grow with the picture.
     let unit = (canvas.width().max(canvas.height()) / 160.0).max(0.5);
     match domain {
-        Domain::Web => {
+        Domain::Web | Domain::Photo => {
             let exposure = dice.range(0.94, 1.08);
             let warm = dice.range(-0.025, 0.025);
             tone(canvas, [exposure * (1.0 + warm), exposure, exposure * (1.0 - warm)], 0.0, 0.0);
@@ -19,25 +19,58 @@ pub(crate) fn apply(canvas: &mut Canvas, domain: Domain, dice: &mut Dice, grain:
             }
             noise(canvas, dice.range(0.0, 3.0), unit, grain);
         }
-        Domain::Surveillance => {
-            let exposure = dice.range(0.62, 1.0);
-            let tint = dice.one(&[
-                [1.0, 1.0, 1.0],
-                [0.95, 1.03, 0.97],
-                [0.94, 0.99, 1.06],
-                [1.05, 1.0, 0.92],
-            ]);
-            let haze = dice.range(0.0, 0.1);
-            tone(canvas, tint.map(|t| t * exposure), dice.range(0.0, 0.22), haze);
-            let motion = if dice.chance(0.3) { dice.range(0.5, 1.6) } else { 0.0 };
-            let defocus = dice.range(0.4, 1.3) * unit;
-            blur(canvas, defocus + motion * unit, defocus);
-            coarse_colour(canvas, ((unit * 4.0) as usize).max(2));
-            noise(canvas, dice.range(5.0, 15.0), unit, grain);
-            if dice.chance(0.6) {
-                timestamp(canvas, dice);
-            }
-        }
+        Domain::Surveillance => wear(canvas, &FRAME, unit, dice, grain),
+        Domain::Crop => wear(canvas, &CROP, unit, dice, grain),
+    }
+}
+
+/// How far a surveillance camera spoils a picture: bounds of uniform draws, and probabilities.
+struct Wear {
+    exposure: [f32; 2],
+    haze: f32,
+    desaturation: f32,
+    motion: (f32, [f32; 2]),
+    defocus: [f32; 2],
+    noise: [f32; 2],
+    timestamp: f32,
+}
+
+const FRAME: Wear = Wear {
+    exposure: [0.62, 1.0],
+    haze: 0.1,
+    desaturation: 0.22,
+    motion: (0.3, [0.5, 1.6]),
+    defocus: [0.4, 1.3],
+    noise: [5.0, 15.0],
+    timestamp: 0.6,
+};
+
+/// A crop is small already; a timestamp lies outside of it.
+const CROP: Wear = Wear {
+    exposure: [0.45, 0.95],
+    haze: 0.14,
+    desaturation: 0.3,
+    motion: (0.4, [0.8, 2.4]),
+    defocus: [0.8, 2.2],
+    noise: [6.0, 20.0],
+    timestamp: 0.0,
+};
+
+fn wear(canvas: &mut Canvas, how: &Wear, unit: f32, dice: &mut Dice, grain: &mut Dice) {
+    let [low, high] = how.exposure;
+    let exposure = dice.range(low, high);
+    let tint =
+        dice.one(&[[1.0, 1.0, 1.0], [0.95, 1.03, 0.97], [0.94, 0.99, 1.06], [1.05, 1.0, 0.92]]);
+    let haze = dice.range(0.0, how.haze);
+    tone(canvas, tint.map(|t| t * exposure), dice.range(0.0, how.desaturation), haze);
+    let (often, [low, high]) = how.motion;
+    let motion = if dice.chance(often) { dice.range(low, high) } else { 0.0 };
+    let defocus = dice.range(how.defocus[0], how.defocus[1]) * unit;
+    blur(canvas, defocus + motion * unit, defocus);
+    coarse_colour(canvas, ((unit * 4.0) as usize).max(2));
+    noise(canvas, dice.range(how.noise[0], how.noise[1]), unit, grain);
+    if dice.chance(how.timestamp) {
+        timestamp(canvas, dice);
     }
 }
 

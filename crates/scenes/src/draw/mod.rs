@@ -59,64 +59,94 @@ fn draw_vehicle(vehicle: &Vehicle, domain: Domain, long_side: u32, dice: &mut Di
     let corners = vehicle::corners(&model);
     let bounds = camera.bounds(&corners);
     let own = (bounds[2] - bounds[0]) / (bounds[3] - bounds[1]);
-    let aspect = (own * dice.range(0.75, 1.0)).clamp(0.95, 1.55);
+    let aspect = match domain {
+        Domain::Photo => dice.one(&[1.0, 1.15, 1.3]),
+        Domain::Crop => (own * dice.range(0.92, 1.08)).clamp(0.6, 3.2),
+        _ => (own * dice.range(0.75, 1.0)).clamp(0.95, 1.55),
+    };
     let mut canvas = blank(long_side, aspect);
+    if domain == Domain::Crop {
+        // Seen from so high, what the street is drawn on may end inside the picture.
+        let (width, height) = (canvas.width(), canvas.height());
+        canvas.rect(0.0, 0.0, width, height, Ink::new(116, 118, 108));
+    }
     let shift = [dice.range(-0.7, 0.7), dice.range(-0.2, 0.5)];
-    let share = dice.range(0.84, 0.96);
+    let share = match domain {
+        Domain::Photo => dice.range(0.6, 0.8),
+        Domain::Crop => dice.range(0.92, 1.0),
+        _ => dice.range(0.84, 0.96),
+    };
     camera.fit(bounds, canvas.width(), canvas.height(), share, shift);
     let light = unit([dice.range(-1.0, 1.0), dice.range(-1.0, 1.0), dice.range(0.8, 1.6)]);
     let mut stage = Stage { canvas: &mut canvas, camera: &camera, light };
     backdrop::street(&mut stage, dice);
-    let paint = paint::shade(vehicle.colour, dice);
+    let paint = paint::seen(vehicle.colour, domain, dice);
     vehicle::draw(&mut stage, &model, vehicle.kind, vehicle.make, paint, dice);
     canvas
 }
 
-/// Sides and three-quarter views mostly; a web photo from eye level, a surveillance camera from
-/// above.
+/// Sides and three-quarter views mostly, a detector's crops front and back mostly; a web photo from
+/// eye level, a surveillance camera from above.
 fn viewpoint(model: &Model, domain: Domain, dice: &mut Dice) -> Camera {
-    let turn = match dice.below(20) {
-        0..6 => dice.range(72.0, 108.0),
-        6..13 => dice.range(28.0, 65.0),
-        13..17 => dice.range(118.0, 150.0),
-        17..19 => dice.range(0.0, 18.0),
+    // Side, front and rear three-quarter, front, rear: out of twenty.
+    let turns = match domain {
+        Domain::Crop => [2, 11, 16, 18],
+        _ => [6, 13, 17, 19],
+    };
+    let drawn = dice.below(20);
+    let turn = match turns.iter().filter(|&&end| end <= drawn).count() {
+        0 => dice.range(72.0, 108.0),
+        1 => dice.range(28.0, 65.0),
+        2 => dice.range(118.0, 150.0),
+        3 => dice.range(0.0, 18.0),
         _ => dice.range(164.0, 180.0),
     };
     let azimuth = if dice.chance(0.5) { turn } else { -turn };
     let (elevation, near) = match domain {
-        Domain::Web => (dice.range(3.0, 14.0), dice.range(1.5, 2.8)),
+        Domain::Web | Domain::Photo => (dice.range(3.0, 14.0), dice.range(1.5, 2.8)),
         Domain::Surveillance => (dice.range(16.0, 36.0), dice.range(2.2, 4.0)),
+        Domain::Crop => (dice.range(20.0, 48.0), dice.range(2.5, 5.0)),
     };
     Camera::orbit(azimuth, elevation, 2.0 + near * model.length, model.height * 0.5)
 }
 
 fn draw_pedestrian(person: &Pedestrian, domain: Domain, long_side: u32, dice: &mut Dice) -> Canvas {
-    let mut canvas = blank(long_side, dice.range(0.4, 0.52));
+    let aspect = match domain {
+        Domain::Photo => dice.range(0.74, 1.0),
+        Domain::Crop => dice.range(0.28, 0.42),
+        _ => dice.range(0.4, 0.52),
+    };
+    let mut canvas = blank(long_side, aspect);
     let (width, height) = (canvas.width(), canvas.height());
     let horizon = match domain {
-        Domain::Web => dice.range(0.5, 0.75),
-        Domain::Surveillance => dice.range(0.1, 0.45),
+        Domain::Web | Domain::Photo => dice.range(0.5, 0.75),
+        Domain::Surveillance | Domain::Crop => dice.range(0.1, 0.45),
     };
     backdrop::pavement(&mut canvas, horizon * height, dice);
     if dice.chance(0.15) {
         let base = horizon * height + 0.04 * height;
         backdrop::tree(&mut canvas, dice.range(0.0, 1.0) * width, base, height * 0.4, dice);
     }
-    let look = Look::new(person, dice);
+    let look = Look::new(person, domain, dice);
     let size = match person.age {
         Age::Under18 => dice.range(0.78, 0.88),
         _ => dice.range(0.88, 0.95),
     };
     let taper = match domain {
-        Domain::Web => dice.range(-0.03, 0.06),
-        Domain::Surveillance => dice.range(0.1, 0.32),
+        Domain::Web | Domain::Photo => dice.range(-0.03, 0.06),
+        Domain::Surveillance | Domain::Crop => dice.range(0.1, 0.32),
     };
     let mirrored = match person.facing {
         Facing::Side => dice.chance(0.5),
         _ => dice.chance(0.3),
     };
     let lean = if person.age == Age::Over60 && person.facing == Facing::Side { 0.14 } else { 0.0 };
-    let foot = [width * dice.range(0.46, 0.54), height * dice.range(0.965, 0.985)];
+    // Of a photo the middle square holds the whole person.
+    let (size, ground) = match domain {
+        Domain::Photo => (size * 0.76, 0.9),
+        _ => (size, 1.0),
+    };
+    let foot = [width * dice.range(0.46, 0.54), height * ground * dice.range(0.965, 0.985)];
     let mut figure = Figure {
         canvas: &mut canvas,
         foot,

@@ -3,6 +3,17 @@
 use super::canvas::Ink;
 use crate::attributes::Colour;
 use crate::dice::Dice;
+use crate::scene::Domain;
+
+/// A shade as the domain's pictures have it; the benchmark's lean towards a neighbouring colour.
+pub(crate) fn seen(colour: Colour, domain: Domain, dice: &mut Dice) -> Ink {
+    let own = shade(colour, dice);
+    if !domain.blends_colours() {
+        return own;
+    }
+    let towards = shade(dice.one(colour.neighbours()), dice);
+    own.mix(towards, dice.range(0.0, 0.4))
+}
 
 /// A shade of the colour. Greys stay at least 45 levels from black and white; red, orange, pink,
 /// purple and brown keep to ranges of hue or value that don't touch.

@@ -7,6 +7,7 @@ use super::head;
 use super::paint;
 use crate::attributes::{Age, Carrying, Facing, Lower, Pedestrian, Sleeves};
 use crate::dice::Dice;
+use crate::scene::Domain;
 
 /// The colours and the pose of one drawing.
 pub(crate) struct Look {
@@ -25,7 +26,7 @@ pub(crate) struct Look {
 }
 
 impl Look {
-    pub fn new(person: &Pedestrian, dice: &mut Dice) -> Look {
+    pub fn new(person: &Pedestrian, domain: Domain, dice: &mut Dice) -> Look {
         let skin = dice.one(&[
             Ink::new(240, 202, 172),
             Ink::new(224, 178, 142),
@@ -37,7 +38,7 @@ impl Look {
         } else {
             dice.one(&[Ink::new(28, 22, 20), Ink::new(60, 40, 26), Ink::new(110, 72, 38)])
         };
-        let upper = paint::shade(person.upper_colour, dice);
+        let upper = paint::seen(person.upper_colour, domain, dice);
         let accent =
             if upper.luma() > 120.0 { Ink::new(30, 30, 50) } else { Ink::new(245, 242, 230) };
         let stride = match person.facing {
@@ -49,7 +50,7 @@ impl Look {
             hair,
             upper,
             accent,
-            lower: paint::shade(person.lower_colour, dice),
+            lower: paint::seen(person.lower_colour, domain, dice),
             shoes: dice.one(&[Ink::grey(30), Ink::grey(225), Ink::new(110, 60, 40)]),
             bag: dice.one(&[
                 Ink::new(150, 90, 45),
