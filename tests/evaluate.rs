@@ -13,7 +13,7 @@ use postgres::Client;
 #[path = "../trainer/src/metrics.rs"]
 mod metrics;
 
-use metrics::{average_precision, mean, ranking, recalled};
+use metrics::{average_precision, mean, ranking};
 
 const CUTOFFS: [usize; 4] = [1, 3, 10, 40];
 
@@ -67,7 +67,7 @@ fn measured(rankings: &[(Vec<usize>, Vec<bool>)]) -> HashMap<usize, [f64; 3]> {
     let measures = |k| {
         [
             over(&|order, right| average_precision(order, right, k)),
-            over(&|order, right| f64::from(u8::from(recalled(order, right, k)))),
+            over(&|order, right| f64::from(u8::from(order.iter().take(k).any(|at| right[*at])))),
             over(&|order, right| first(order, right, k)),
         ]
     };
