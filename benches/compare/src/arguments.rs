@@ -55,6 +55,11 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Storage::External)]
     pub storage: Storage,
 
+    /// Build clip_hnsw as over a column that belongs to no model, which might have told the mean
+    /// direction of its texts' embeddings
+    #[arg(long)]
+    pub no_text_direction: bool,
+
     /// Which extensions to measure
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = Side::ALL)]
     pub extensions: Vec<Side>,

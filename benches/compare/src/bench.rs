@@ -9,6 +9,7 @@ use postgres::Client;
 
 use crate::arguments::{Arguments, Phase};
 use crate::curve::{Sample, rate_at};
+use crate::data::model::Model;
 use crate::data::{Data, Vectors};
 use crate::exact::{Judge, Truth};
 use crate::report::{Better, Entry, Report, entry, short};
@@ -54,6 +55,11 @@ impl Run<'_> {
             (prefix, "search") => prefix.to_owned(),
             (prefix, phase) => format!("{prefix}_{phase}"),
         }
+    }
+
+    /// The model of the vectors' column, where there is one and its texts' direction may be used.
+    pub fn model(&self) -> Option<&Model> {
+        self.data.model.as_ref().filter(|_| !self.bench.arguments.no_text_direction)
     }
 
     pub fn session(&self) -> Result<Client> {

@@ -3,6 +3,7 @@
 
 pub mod builtin;
 pub mod generate;
+pub mod model;
 pub mod npy;
 
 use half::f16;
@@ -10,6 +11,7 @@ use pgclip_vectors::Dice;
 use sha2::{Digest, Sha256};
 
 use crate::side::Metric;
+use model::Model;
 
 /// Vectors of one width, one after the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,8 +82,8 @@ pub struct Data {
     pub text: Option<Vectors>,
     /// Bursts of near-duplicate frames?
     pub frames: bool,
-    /// Was it encoded by the built-in model, whose mean text direction the index can learn?
-    pub builtin: bool,
+    /// The model of the column, of which the index learns the texts' mean direction.
+    pub model: Option<Model>,
 }
 
 /// The values of a filter column lie in `0..FILTER_VALUES`, equally often.

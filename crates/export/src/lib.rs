@@ -5,6 +5,7 @@
 //! `text` build the two towers as graphs, of the blocks in `block`; `onnx` writes a graph with the
 //! messages in `proto`, and [`export()`] puts the directory together. Used by
 //! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
+//! [`RandomClip`] makes weights to measure with.
 
 mod archive;
 mod block;
@@ -17,6 +18,7 @@ mod naming;
 mod onnx;
 mod pickle;
 mod proto;
+mod random;
 mod tensor;
 mod text;
 mod vision;
@@ -28,5 +30,6 @@ pub use error::ExportError;
 pub use export::{Options, Summary, export};
 pub use graph::Precision;
 pub use naming::Naming;
+pub use random::RandomClip;
 pub use safetensors::Dtype;
 pub use tensor::Tensor;

@@ -12,6 +12,7 @@ use pgclip_scenes::{Scene, SceneOptions};
 use postgres::Client;
 use rayon::prelude::*;
 
+use super::model::Model;
 use super::{Data, Vectors, generate, npy};
 use crate::exact::cache;
 use crate::side::Metric;
@@ -67,7 +68,7 @@ pub fn data(cluster: &Cluster, metric: Metric, rows: usize, queries: usize) -> R
         own,
         text: Some(text),
         frames: false,
-        builtin: true,
+        model: Some(Model::BuiltIn),
     })
 }
 

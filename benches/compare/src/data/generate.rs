@@ -2,6 +2,7 @@
 
 use pgclip_vectors::{Dice, World, take_out};
 
+use super::model::Model;
 use super::{Data, Vectors};
 use crate::side::Metric;
 
@@ -9,6 +10,10 @@ const BASE: u64 = 2;
 const LATER: u64 = 3;
 const OWN_QUERIES: u64 = 4;
 const TEXT_QUERIES: u64 = 5;
+const MODEL_TEXTS: u64 = 6;
+
+/// Texts that a model's mean direction is made of, none of them a query.
+const OTHER_TEXTS: usize = 1000;
 
 fn draw(
     dims: usize,
@@ -23,15 +28,16 @@ fn draw(
 pub fn clustered(metric: Metric, dims: usize, rows: usize, queries: usize) -> Data {
     let world = World::new(dims, rows);
     let image = |dice: &mut Dice| world.image(dice);
+    let text = |dice: &mut Dice| world.text(dice);
     Data {
         title: format!("{rows} generated vectors of {dims} dimensions, clustered"),
         metric,
         base: draw(dims, rows, BASE, image),
         later: draw(dims, later(rows), LATER, image),
         own: draw(dims, queries, OWN_QUERIES, image),
-        text: Some(draw(dims, queries, TEXT_QUERIES, |dice| world.text(dice))),
+        text: Some(draw(dims, queries, TEXT_QUERIES, text)),
         frames: false,
-        builtin: false,
+        model: Some(Model::OfTexts(draw(dims, OTHER_TEXTS, MODEL_TEXTS, text))),
     }
 }
 
@@ -43,7 +49,7 @@ pub fn frames(metric: Metric, dims: usize, rows: usize, queries: usize) -> Data 
     let (later, base) = take_out(all, later(rows));
     let [own, later, base] = [own, later, base].map(|set| Vectors::new(dims, set.concat()));
     let title = format!("{rows} generated frames of {dims} dimensions, in bursts");
-    Data { title, metric, base, later, own, text: None, frames: true, builtin: false }
+    Data { title, metric, base, later, own, text: None, frames: true, model: None }
 }
 
 /// How many rows are kept for inserts.

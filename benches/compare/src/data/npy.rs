@@ -85,7 +85,7 @@ pub fn data(path: &Path, metric: Metric, rows: Option<usize>, queries: usize) ->
     let mut later = base.split_off(rows);
     later.truncate(generate::later(rows));
     let title = format!("{rows} vectors of {} dimensions from {}", own.dims, path.display());
-    Ok(Data { title, metric, base, later, own, text: None, frames: false, builtin: false })
+    Ok(Data { title, metric, base, later, own, text: None, frames: false, model: None })
 }
 
 #[cfg(test)]

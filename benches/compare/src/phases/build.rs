@@ -34,16 +34,17 @@ pub fn create(run: &Run, client: &mut Client, side: Side, table: &str, more: &st
          WITH (m = {M}, ef_construction = {EF_CONSTRUCTION})"
     );
     // The index takes the texts' mean direction from the model of its column.
-    let attached = run.data.builtin && side == Side::Pgclip;
-    if attached {
+    let model = run.model().filter(|_| side == Side::Pgclip);
+    if let Some(model) = model {
+        let model = model.register(client)?;
         client.batch_execute(&format!(
             "ALTER TABLE {table} ADD COLUMN IF NOT EXISTS image bytea;
-             SELECT clip_attach('{table}', image => 'image', embedding => 'v')"
+             SELECT clip_attach('{table}', image => 'image', embedding => 'v', model => '{model}')"
         ))?;
     }
     let clock = run.bench.arguments.clock;
     let seconds = clock.time_maintenance(&run.bench.cluster, client, &statement)?;
-    if attached {
+    if model.is_some() {
         // Else inserts would be those of a trigger.
         client.batch_execute(&format!("SELECT clip_detach('{table}', embedding => 'v')"))?;
     }
