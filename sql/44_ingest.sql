@@ -30,11 +30,12 @@ CREATE FUNCTION clip_attach(
     model text DEFAULT NULL,
     mode text DEFAULT 'sync',
     on_error text DEFAULT NULL,
-    root text DEFAULT NULL
+    root text DEFAULT NULL,
+    attributes text DEFAULT NULL
 ) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_attach_wrapper' LANGUAGE c VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION clip_attach(regclass, text, text, text, text, text, text) IS
-    'from now on the embedding column of a table follows its image column; for the table''s owner';
+COMMENT ON FUNCTION clip_attach(regclass, text, text, text, text, text, text, text) IS
+    'from now on the embedding column of a table follows its image column, and with attributes (vehicle:colour,type=kind) columns of text say what the image shows where they are NULL; for the table''s owner';
 
 CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding') RETURNS void
     AS 'MODULE_PATHNAME', 'clip_detach_wrapper' LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
@@ -42,7 +43,7 @@ COMMENT ON FUNCTION clip_detach(regclass, text) IS
     'the embedding column of a table no longer follows its image column; for the table''s owner';
 
 -- A trigger's arguments are bytes, each ended by a zero byte; they are all ASCII: a model's name, a
--- digest, options.
+-- digest, options. The columns of attributes stand behind the image's and the embedding's.
 CREATE VIEW clip_binding AS
     SELECT t.tgrelid::regclass AS relation,
            i.attname AS image,
@@ -56,18 +57,31 @@ CREATE VIEW clip_binding AS
                 THEN 'null' ELSE 'stop' END AS on_error,
            pg_catalog.substring(pg_catalog.encode(t.tgargs, 'escape'),
                                 '\\000root=([^\\]+)\\000') AS root,
+           a.domain || ':' || (
+               SELECT pg_catalog.string_agg(
+                          CASE WHEN n.name = c.attname THEN n.name
+                               ELSE n.name || '=' || pg_catalog.quote_ident(c.attname) END,
+                          ',' ORDER BY n.place)
+               FROM pg_catalog.unnest(a.names) WITH ORDINALITY AS n (name, place)
+               JOIN pg_catalog.pg_attribute AS c
+                   ON c.attrelid = t.tgrelid AND c.attnum = t.tgattr[n.place + 1]) AS attributes,
            t.tgenabled <> 'D' AS enabled
     FROM pg_catalog.pg_trigger AS t
     JOIN pg_catalog.pg_attribute AS i ON i.attrelid = t.tgrelid AND i.attnum = t.tgattr[0]
     JOIN pg_catalog.pg_attribute AS e ON e.attrelid = t.tgrelid AND e.attnum = t.tgattr[1]
+    LEFT JOIN LATERAL (
+        SELECT m.found[1] AS domain, pg_catalog.string_to_array(m.found[2], ',') AS names
+        FROM pg_catalog.regexp_match(pg_catalog.encode(t.tgargs, 'escape'),
+                                     '\\000attributes=([^:\\]+):([^\\]+)\\000') AS m (found)
+    ) AS a ON true
     WHERE t.tgfoid = 'clip_ingest()'::regprocedure AND t.tgparentid = 0;
 COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
 REVOKE ALL ON clip_binding FROM PUBLIC;
 
 CREATE VIEW clip_columns AS
-    SELECT relation, image, embedding, model, mode, on_error, enabled, root
+    SELECT relation, image, embedding, model, mode, on_error, enabled, root, attributes
     FROM clip_binding
     WHERE pg_catalog.has_column_privilege(relation, embedding_number, 'SELECT');
 COMMENT ON VIEW clip_columns IS
-    'attached columns of tables that the caller may read: image, embedding, model and manner';
+    'attached columns of tables that the caller may read: image, embedding, model, manner and attributes';
 GRANT SELECT ON clip_columns TO PUBLIC;

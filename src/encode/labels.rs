@@ -1,7 +1,12 @@
 //! Labels that zero-shot classification tells apart, as directions of the text tower. Apart from its
-//! callers, since a function in SQL and the ingest trigger classify alike.
+//! callers, since a function in SQL and the ingest trigger classify alike. Attributes that were encoded
+//! are kept, since each row of a table is told apart by the same ones.
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use half::f16;
+use pgclip_clip::protocol::ModelRef;
 use pgclip_query::attributes::Value;
 use pgclip_query::zero_shot::{ensemble, probabilities};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -11,6 +16,20 @@ use super::lexicon;
 use super::models::Model;
 use super::requests;
 use crate::extension::Extension;
+
+/// Lexicons that a backend keeps encoded.
+const MAX_KEPT: usize = 8;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The attributes of some values, encoded by a model.
+struct Kept {
+    model: ModelRef,
+    values: Vec<Value>,
+    attributes: Vec<Rc<Attribute>>,
+}
 
 /// Some labels and their directions.
 #[derive(Debug)]
@@ -69,19 +88,32 @@ pub fn attributes(
     extension: &Extension,
     model: &Model,
     domain: &str,
-) -> Result<Vec<Attribute>, Failure> {
+) -> Result<Vec<Rc<Attribute>>, Failure> {
     let mut values = lexicon::values(extension, domain)?;
     values.sort_by(|a, b| (&a.attribute, &a.value).cmp(&(&b.attribute, &b.value)));
+    let is_it = |kept: &&Kept| kept.model == model.reference && kept.values == values;
+    let kept = KEPT.with_borrow(|kept| kept.iter().find(is_it).map(|k| k.attributes.clone()));
+    if let Some(attributes) = kept {
+        return Ok(attributes);
+    }
     let same = |a: &Value, b: &Value| a.attribute == b.attribute;
     let groups = values.chunk_by(same);
-    groups
+    let attributes: Vec<Rc<Attribute>> = groups
         .map(|group| {
             let labels: Vec<(&str, &[String])> =
                 group.iter().map(|v| (v.value.as_str(), v.templates.as_slice())).collect();
             let labels = Labels::encode(model, &labels)?;
-            Ok(Attribute { name: group[0].attribute.clone(), labels })
+            Ok(Rc::new(Attribute { name: group[0].attribute.clone(), labels }))
         })
-        .collect()
+        .collect::<Result<_, Failure>>()?;
+    let model = model.reference.clone();
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() >= MAX_KEPT {
+            kept.remove(0);
+        }
+        kept.push(Kept { model, values, attributes: attributes.clone() });
+    });
+    Ok(attributes)
 }
 
 fn widened(embedding: &[f16]) -> Vec<f32> {

@@ -48,6 +48,16 @@ pub fn domains(extension: &Extension) -> Result<Vec<String>, Failure> {
     found.map(Option::unwrap_or_default).map_err(broken)
 }
 
+/// The attributes of all domains, by name.
+pub fn attributes(extension: &Extension) -> Result<Vec<String>, Failure> {
+    let query = format!(
+        "SELECT pg_catalog.array_agg(DISTINCT attribute) FROM {} WHERE enabled",
+        extension.relation("clip_attributes")
+    );
+    let found = Spi::get_one::<Vec<String>>(&query);
+    found.map(Option::unwrap_or_default).map_err(broken)
+}
+
 fn broken(error: pgrx::spi::Error) -> Failure {
     Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read clip_attributes")
         .detail(error.to_string())

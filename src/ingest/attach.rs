@@ -7,6 +7,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
 
+use super::attributes::Attributes;
 use super::binding::{self, Binding, Mode, OnError};
 use super::errors;
 use super::image::Kind;
@@ -26,6 +27,7 @@ fn clip_attach(
     mode: Option<&str>,
     on_error: Option<&str>,
     root: Option<&str>,
+    attributes: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<(), ErrorReport> {
     let (Some(table), Some(image), Some(embedding)) = (table, image, embedding) else {
@@ -75,10 +77,22 @@ fn clip_attach(
         .into());
     }
     refuse_attached(&extension, &relation, embedding)?;
+    let attributes = attributes
+        .map(|option| {
+            let taken = [image_column.number, embedding_column.number];
+            Attributes::check(&extension, &relation, option, taken)
+        })
+        .transpose()?;
     let mut watched = vec![quoted(image), quoted(embedding)];
-    let mut options = root
-        .map(|root| format!(", {}", pgrx::spi::quote_literal(format!("root={root}"))))
-        .unwrap_or_default();
+    let arguments =
+        [root.map(|root| format!("root={root}")), attributes.as_ref().map(Attributes::argument)];
+    let mut options: String = (arguments.into_iter().flatten())
+        .map(|argument| format!(", {}", pgrx::spi::quote_literal(argument)))
+        .collect();
+    let columns = relation.tuple_desc();
+    for (_, number) in attributes.iter().flat_map(|a| &a.columns) {
+        watched.extend(columns.get(*number as usize - 1).map(|column| quoted(column.name())));
+    }
     if on_error == OnError::Null {
         let key = Key::of(table)?.ok_or_else(|| key::missing(&name))?;
         options.push_str(", 'on_error=null'");

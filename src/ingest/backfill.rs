@@ -16,6 +16,7 @@ use super::binding::Binding;
 use super::errors::Errors;
 use super::fill::{self, Outcome, Snapshot};
 use super::key::Key;
+use super::rights::{check_attributes, check_rights};
 use super::write::Target;
 use crate::encode::failure::Failure;
 use crate::extension::{Extension, Identity, quoted};
@@ -75,7 +76,9 @@ pub fn run(
     let leaves = leaves(table)?;
     let mut total = 0;
     for leaf in &leaves {
-        total += Part::open(extension, *leaf, embedding)?.map_or(Ok(0), |part| part.count())?;
+        let Some(part) = Part::open(extension, *leaf, embedding)? else { continue };
+        check_attributes(table, part.target.attribute_columns())?;
+        total += part.count()?;
     }
     let progress = Progress { extension, table, embedding };
     progress.begin(column, total)?;
@@ -366,46 +369,6 @@ fn leaves(table: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Failure> {
         &[table.into()],
     );
     found.map(Option::unwrap_or_default).map_err(broken)
-}
-
-/// The owner, or who may read the image and write the embedding of every row, may call. Returns the
-/// embedding column's number.
-fn check_rights(table: pg_sys::Oid, embedding: &str) -> Result<i16, Failure> {
-    let query = "SELECT a.attnum, \
-         pg_catalog.has_table_privilege(c.oid, 'SELECT') \
-         AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'UPDATE') \
-         AND NOT pg_catalog.row_security_active(c.oid), \
-         c.oid::pg_catalog.regclass::pg_catalog.text \
-         FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_attribute AS a \
-         ON a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attname OPERATOR(pg_catalog.=) $2 \
-         AND NOT a.attisdropped WHERE c.oid OPERATOR(pg_catalog.=) $1";
-    let found = Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[table.into(), embedding.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let row = rows.first();
-        Ok(Some((row.get::<i16>(1)?, row.get::<bool>(2)?, row.get::<String>(3)?)))
-    });
-    match found.map_err(broken)? {
-        None => Err(Failure::new(
-            Code::ERRCODE_UNDEFINED_TABLE,
-            format!("there is no table with OID {}", table.to_u32()),
-        )),
-        Some((None, _, name)) => Err(Failure::new(
-            Code::ERRCODE_UNDEFINED_COLUMN,
-            format!("table {} has no column \"{embedding}\"", name.unwrap_or_default()),
-        )
-        .hint("Name the column: CALL clip_backfill('photos', embedding => 'vector').")),
-        Some((Some(_), Some(false) | None, name)) => Err(Failure::new(
-            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied to fill table {}", name.unwrap_or_default()),
-        )
-        .detail(
-            "It takes SELECT on the table, UPDATE on the embedding, and no row-level security.",
-        )),
-        Some((Some(column), Some(true), _)) => Ok(column),
-    }
 }
 
 /// Whether the procedure may commit.

@@ -1,14 +1,16 @@
 //! Which model an embedding column belongs to. The binding of an attached column *is* its trigger
 //! `clip_ingest`: the trigger's columns are the image and the embedding (`UPDATE OF image,
-//! embedding`, and with mode async the primary key), its arguments the model's name and digest, then
-//! options (`mode=async`, `on_error=null`, `root=archive`). So it follows renames, is cloned to
-//! partitions, goes with the table, and is part of every dump, with nothing to keep in step.
+//! embedding`), those of attributes, and with mode async the primary key, its arguments the model's
+//! name and digest, then options (`mode=async`, `on_error=null`, `root=archive`,
+//! `attributes=vehicle:colour`). So it follows renames, is cloned to partitions, goes with the table,
+//! and is part of every dump, with nothing to keep in step.
 
 use std::ffi::CStr;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, pg_sys};
 
+use super::attributes::Attributes;
 use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
 use crate::extension::Extension;
@@ -29,6 +31,8 @@ pub struct Binding {
     pub on_error: OnError,
     /// The root that the image column has paths beneath.
     pub root: Option<String>,
+    /// What is filled beside the embedding.
+    pub attributes: Option<Attributes>,
 }
 
 /// When rows are encoded.
@@ -74,12 +78,17 @@ impl Binding {
             let argument =
                 |at: usize| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned();
             let (mut mode, mut on_error) = (Mode::default(), OnError::default());
-            let mut root = None;
+            let (mut root, mut attributes) = (None, None);
+            let columns = std::slice::from_raw_parts(trigger.tgattr, trigger.tgnattr as usize);
             for at in 2..trigger.tgnargs as usize {
                 match argument(at).split_once('=') {
                     Some(("mode", "async")) => mode = Mode::Async,
                     Some(("on_error", "null")) => on_error = OnError::Null,
                     Some(("root", name)) => root = Some(name.to_owned()),
+                    Some(("attributes", list)) => {
+                        let found = Attributes::of_argument(list, &columns[2..]);
+                        attributes = Some(found.ok_or_else(foreign)?);
+                    }
                     _ => return Err(foreign()),
                 }
             }
@@ -87,13 +96,14 @@ impl Binding {
                 trigger: trigger.tgoid,
                 trigger_name: name,
                 inherited: trigger.tgisclone,
-                image: *trigger.tgattr,
-                embedding: *trigger.tgattr.add(1),
+                image: columns[0],
+                embedding: columns[1],
                 model: argument(0),
                 digest: argument(1),
                 mode,
                 on_error,
                 root,
+                attributes,
             })
         }
     }

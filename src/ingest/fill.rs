@@ -15,9 +15,10 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
 use super::image::Raw;
-use super::write::{Row, Target};
+use super::row::Row;
+use super::write::Target;
 use crate::encode::failure::Failure;
-use crate::encode::requests::{Batch, IN_FLIGHT, Item, Sent, to_embedding};
+use crate::encode::requests::{Batch, IN_FLIGHT, Item, Sent};
 use crate::extension::{Extension, Identity};
 
 /// What became of a row.
@@ -105,6 +106,9 @@ pub fn rows(
     while !under_way.is_empty() {
         receive(&mut under_way, &mut items)?;
     }
+    if items.iter().flatten().any(Result::is_ok) {
+        target.prepare()?;
+    }
     // Keys of rows whose earlier failure is mended.
     let mut done = Vec::new();
     let outcomes = rows
@@ -146,9 +150,11 @@ unsafe fn read(
             let image = Raw::of(tuple, target.binding.image, columns)?;
             let embedding = Raw::of(tuple, target.binding.embedding, columns)?;
             if let (Some(raw), true) = (image.bytes(), embedding.is_null()) {
-                let row = Row { target: Rc::clone(target), tid, raw: raw.into() };
-                let _identity = Identity::assume(target.owner);
-                found = Some((row, target.image(image)));
+                let (target, raw) = (Rc::clone(target), raw.into());
+                let row = Row { target, tid, raw, outdated: false };
+                let _identity = Identity::assume(row.target.owner);
+                let image = row.target.image(image);
+                found = Some((row, image));
             }
         }
         pg_sys::ExecDropSingleTupleTableSlot(slot);
@@ -177,8 +183,7 @@ fn write(
                 done.extend(target.key_at(tid, false)?);
             }
             let _identity = Identity::assume(target.owner).see_all_rows();
-            let embedding = to_embedding(&elements)?;
-            match Spi::connect(|_| target.update(tid, Some(embedding)))? {
+            match Spi::connect(|_| target.update(tid, Some(&elements), row.outdated))? {
                 true => Ok(Outcome::Done),
                 false => Err(row.refused()),
             }

@@ -10,7 +10,8 @@ use pgrx::{Spi, pg_sys};
 
 use super::background;
 use super::key::Key;
-use super::write::{Row, Target};
+use super::row::Row;
+use super::write::Target;
 use crate::encode::failure::Failure;
 use crate::extension::{Identity, quoted};
 

@@ -25,7 +25,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_guard, pg_sys};
 
 use super::binding::Binding;
-use super::write::{Row, Target};
+use super::row::Row;
+use super::write::Target;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 use crate::encode::requests::{Batch, IN_FLIGHT, Sent};

@@ -67,9 +67,10 @@ struct Change {
     embedding: String,
     /// The second column.
     next: String,
-    mode: Mode,
-    on_error: OnError,
-    root: Option<String>,
+    /// The first column's attachment.
+    binding: Binding,
+    /// Its attributes, as the option of `clip_attach`.
+    attributes: Option<String>,
 }
 
 /// An index of the old column, and how it is built on the second one.
@@ -90,7 +91,7 @@ impl Change {
         model: &str,
         embedding: &str,
     ) -> Result<Self, Failure> {
-        let (name, image, binding, next) = {
+        let (name, image, attributes, binding, next) = {
             let relation = open_owned(table)?;
             let name = qualified(&relation);
             if !relation.is_table() {
@@ -129,7 +130,8 @@ impl Change {
                 (true, Some(binding)) => Some(binding.clone()),
                 (true, None) => return Err(occupied(&name, &next)),
             };
-            (name, column(binding.image), binding, (next, state))
+            let attributes = binding.attributes.as_ref().map(|a| a.option(column));
+            (name, column(binding.image), attributes, binding, (next, state))
         };
         let (next, state) = next;
         let model = models::resolve(extension, Some(model))?;
@@ -151,9 +153,8 @@ impl Change {
             image,
             embedding: embedding.to_owned(),
             next,
-            mode: binding.mode,
-            on_error: binding.on_error,
-            root: binding.root,
+            binding,
+            attributes,
         };
         change.refuse_dependents()?;
         match state {
@@ -224,11 +225,11 @@ impl Change {
 
     fn attach(&self, column: &str) -> Result<(), Failure> {
         let query = format!(
-            "SELECT {}.clip_attach($1, $2, $3, $4, $5, $6, $7)",
+            "SELECT {}.clip_attach($1, $2, $3, $4, $5, $6, $7, $8)",
             self.extension.schema_name()
         );
-        let mode = if self.mode == Mode::Async { "async" } else { "sync" };
-        let on_error = if self.on_error == OnError::Null { "null" } else { "stop" };
+        let mode = if self.binding.mode == Mode::Async { "async" } else { "sync" };
+        let on_error = if self.binding.on_error == OnError::Null { "null" } else { "stop" };
         Spi::run_with_args(
             &query,
             &[
@@ -238,7 +239,8 @@ impl Change {
                 self.model.as_str().into(),
                 mode.into(),
                 on_error.into(),
-                self.root.as_deref().into(),
+                self.binding.root.as_deref().into(),
+                self.attributes.as_deref().into(),
             ],
         )
         .map_err(broken)

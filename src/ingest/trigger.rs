@@ -1,7 +1,8 @@
 //! The three trigger functions: `clip_outdate`, before a row gets another image, takes the old
-//! embedding away; `clip_ingest`, once for each row that was written, decides whether its image is
+//! embedding and attributes away; `clip_ingest`, once for each row that was written, decides whether its image is
 //! to be encoded; `clip_flush`, once at a statement's end, has the rest encoded.
 
+use std::collections::BTreeSet;
 use std::ffi::c_void;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -10,7 +11,7 @@ use pgrx::{pg_guard, pg_sys};
 use super::binding::{self, Binding, Mode};
 use super::image::Raw;
 use super::queue;
-use super::write::Row;
+use super::row::Row;
 use crate::encode::failure::Failure;
 use crate::extension::Extension;
 
@@ -69,7 +70,9 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
         let target = queue::target(level, &extension, data.tg_relation, binding)?;
         let tid = (*new).t_self;
         let Some(raw) = image.bytes().map(Into::into) else { return target.clear(tid) };
-        let row = Row { target, tid, raw };
+        // What clip_outdate saw has no embedding by now.
+        let outdated = update && !embedding.is_null();
+        let row = Row { target, tid, raw, outdated };
         // The worker has the owner's rights: those of who inserts are looked at now.
         if row.target.binding.mode == Mode::Async {
             return match row.target.check(image) {
@@ -93,8 +96,8 @@ fn refuse(row: &Row, failure: Failure) -> Result<(), Failure> {
     }
 }
 
-/// `clip_outdate`: BEFORE UPDATE OF image FOR EACH ROW. With another image the embedding becomes
-/// NULL, unless the statement wrote it too. What `clip_ingest` sees of an update that moves a row
+/// `clip_outdate`: BEFORE UPDATE OF image FOR EACH ROW. With another image the embedding and the
+/// attributes become NULL, unless the statement changed them too. What `clip_ingest` sees of an update that moves a row
 /// to another partition is an INSERT: it could not know that the embedding is another image's.
 fn outdate(
     fcinfo: pg_sys::FunctionCallInfo,
@@ -122,13 +125,20 @@ fn outdate(
             return Ok(new);
         }
         let function = binding::function(&Extension::of_call(fcinfo), c"clip_ingest");
-        let mut outdated = Vec::new();
+        let mut outdated = BTreeSet::new();
         for trigger in binding::triggers(data.tg_relation, function) {
             let bound = Binding::of_trigger(trigger)?;
-            if bound.image == image && same(bound.embedding)? {
-                outdated.push(i32::from(bound.embedding));
+            if bound.image != image {
+                continue;
+            }
+            let attributes = bound.attributes.into_iter().flat_map(|a| a.columns);
+            for column in attributes.map(|(_, column)| column).chain([bound.embedding]) {
+                if same(column)? {
+                    outdated.insert(i32::from(column));
+                }
             }
         }
+        let mut outdated: Vec<i32> = outdated.into_iter().collect();
         if !outdated.is_empty() {
             let mut nulls = vec![true; outdated.len()];
             let mut values = vec![pg_sys::Datum::null(); outdated.len()];

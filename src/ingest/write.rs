@@ -1,17 +1,20 @@
-//! Writing embeddings into rows by their ctid: ordinary UPDATEs of the one column, with the rights
-//! of the table's owner, in the transaction that wrote the rows.
+//! Writing embeddings into rows by their ctid: ordinary UPDATEs of the one column, and of attribute
+//! columns, with the rights of the table's owner, in the transaction that wrote the rows.
 
 use std::rc::Rc;
 
+use half::f16;
 use pgclip_clip::protocol::Image;
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
+use super::attributes::Filling;
 use super::binding::{Binding, OnError};
 use super::errors::Errors;
 use super::image::{Kind, Raw};
 use super::key::{self, Key};
+use super::row::Row;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
@@ -37,10 +40,11 @@ pub struct Target {
     kind: Kind,
     /// Whose right to the root was checked.
     user: pg_sys::Oid,
+    filling: Option<Filling>,
     plan: Plan,
 }
 
-/// A kept plan of `UPDATE … SET embedding = $1 WHERE ctid = $2`.
+/// A kept plan of `UPDATE … SET embedding = $1 WHERE ctid = $2`, with attributes from `$3` on.
 #[derive(Debug)]
 struct Plan(pg_sys::SPIPlanPtr);
 
@@ -49,16 +53,6 @@ impl Drop for Plan {
         // SAFETY: the plan was kept, and nobody else knows it.
         unsafe { pg_sys::SPI_freeplan(self.0) };
     }
-}
-
-/// A row whose image is on its way.
-#[derive(Debug)]
-pub struct Row {
-    pub target: Rc<Target>,
-    pub tid: pg_sys::ItemPointerData,
-    /// The image's bytes in the row itself, by which a later version of the row is known to have
-    /// the same image.
-    pub raw: Box<[u8]>,
 }
 
 impl Target {
@@ -108,9 +102,17 @@ impl Target {
             return Err(not_ours(&binding));
         };
         let model = binding.resolve(extension)?;
+        let name_of = |number| column(number).map(|column| column.name().to_owned());
+        let filling = match &binding.attributes {
+            Some(wanted) => Some(Filling::new(wanted, name_of).ok_or_else(|| not_ours(&binding))?),
+            None => None,
+        };
+        let mut types = vec![embedding_type, pg_sys::TIDOID];
+        types.extend(filling.iter().flat_map(Filling::parameter_types));
         let update = format!(
-            "UPDATE ONLY {table} SET {} = $1 WHERE ctid OPERATOR(pg_catalog.=) $2\0",
-            quoted(embedding.name())
+            "UPDATE ONLY {table} SET {} = $1{} WHERE ctid OPERATOR(pg_catalog.=) $2\0",
+            quoted(embedding.name()),
+            filling.as_ref().map(|filling| filling.assignments(3)).unwrap_or_default()
         );
         let (image_name, embedding_name) = (image.name().to_owned(), embedding.name().to_owned());
         let relation = open.oid();
@@ -122,10 +124,10 @@ impl Target {
             false => None,
         };
         let _identity = Identity::assume_for_code(owner);
-        let mut types = [embedding_type, pg_sys::TIDOID];
-        // SAFETY: a C string and two types; the plan is kept before SPI is left.
+        // SAFETY: a C string and a list of types; the plan is kept before SPI is left.
         let plan = Spi::connect(|_| unsafe {
-            let plan = pg_sys::SPI_prepare(update.as_ptr().cast(), 2, types.as_mut_ptr());
+            let plan =
+                pg_sys::SPI_prepare(update.as_ptr().cast(), types.len() as i32, types.as_mut_ptr());
             (!plan.is_null() && pg_sys::SPI_keepplan(plan) == 0).then_some(Plan(plan))
         })
         .ok_or_else(|| internal("cannot prepare the update of an attached column"))?;
@@ -143,6 +145,7 @@ impl Target {
             has_errors,
             kind,
             user,
+            filling,
             plan,
         })
     }
@@ -165,10 +168,24 @@ impl Target {
         &self.model
     }
 
-    /// Sets the embedding of a row without an image to NULL.
+    pub fn image_name(&self) -> &str {
+        &self.image_name
+    }
+
+    /// Names of the attribute columns, quoted.
+    pub fn attribute_columns(&self) -> &[String] {
+        self.filling.as_ref().map_or(&[], Filling::columns)
+    }
+
+    /// Gets ready for embeddings; called before rows are locked, since it may wait for the encoder.
+    pub fn prepare(&self) -> Result<(), Failure> {
+        self.filling.as_ref().map_or(Ok(()), |f| f.prepare(&self.extension, &self.model))
+    }
+
+    /// Sets the embedding and the attributes of a row without an image to NULL.
     pub fn clear(&self, tid: pg_sys::ItemPointerData) -> Result<(), Failure> {
         let _identity = Identity::assume_for_code(self.owner);
-        Spi::connect(|_| self.update(tid, None)).map(|_| ())
+        Spi::connect(|_| self.update(tid, None, true)).map(|_| ())
     }
 
     pub fn errors(&self) -> Errors<'_> {
@@ -201,16 +218,22 @@ impl Target {
         }
     }
 
-    /// Runs the update inside of SPI; false: it found no row.
+    /// Runs the update inside of SPI; false: it found no row. Attributes that a row has are kept
+    /// unless they are outdated.
     pub fn update(
         &self,
         mut tid: pg_sys::ItemPointerData,
-        embedding: Option<Embedding>,
+        embedding: Option<&[f16]>,
+        outdated: bool,
     ) -> Result<bool, Failure> {
-        let nulls = [if embedding.is_some() { b' ' } else { b'n' }, b' ', 0];
-        let value = embedding.and_then(IntoDatum::into_datum).unwrap_or(pg_sys::Datum::null());
-        let mut values = [value, pg_sys::Datum::from(&raw mut tid)];
-        // SAFETY: two values of the plan's types, which outlive the call.
+        let value = embedding.map(to_embedding).transpose()?.and_then(IntoDatum::into_datum);
+        let mut given = vec![value, Some(pg_sys::Datum::from(&raw mut tid))];
+        given.extend(self.filling.iter().flat_map(|f| f.parameters(embedding, outdated)));
+        let nulls: Vec<u8> =
+            given.iter().map(|value| if value.is_some() { b' ' } else { b'n' }).collect();
+        let mut values: Vec<pg_sys::Datum> =
+            given.into_iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+        // SAFETY: as many values as the plan has parameters, of their types, which outlive the call.
         let (code, count) = unsafe {
             let nulls = nulls.as_ptr().cast();
             let code = pg_sys::SPI_execute_plan(self.plan.0, values.as_mut_ptr(), nulls, false, 0);
@@ -239,6 +262,7 @@ pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
     let mut embeddings = embeddings.iter();
     for same in rows.chunk_by(|a, b| Rc::ptr_eq(&a.target, &b.target)) {
         let target = &same[0].target;
+        target.prepare()?;
         let mut cleared = Vec::new();
         {
             let _identity = Identity::assume_for_code(target.owner);
@@ -259,136 +283,6 @@ pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
         }
     }
     Ok(())
-}
-
-impl Row {
-    /// Notes that the image cannot be encoded; an error where that stops the statement.
-    pub fn fail(&self, failure: Failure) -> Result<(), Failure> {
-        let target = &self.target;
-        if target.binding.on_error == OnError::Stop {
-            return Err(self.explain(failure));
-        }
-        // A row that is gone, or has another image by now, is none of this failure's business.
-        let Some(tid) = self.latest() else { return Ok(()) };
-        match target.key_at(tid, false)? {
-            Some(key) => target.errors().record(&key, &failure, &target.model.name),
-            None => Ok(()),
-        }
-    }
-
-    fn write(&self, elements: &[half::f16]) -> Result<(), Failure> {
-        if self.target.update(self.tid, Some(to_embedding(elements)?))? {
-            return Ok(());
-        }
-        // Another trigger was there first: the row has a later version, or is gone.
-        let Some(latest) = self.latest() else { return Ok(()) };
-        if self.target.update(latest, Some(to_embedding(elements)?))? {
-            return Ok(());
-        }
-        Err(self.refused())
-    }
-
-    /// An update that found the row and did not change it.
-    pub fn refused(&self) -> Failure {
-        Failure::new(
-            Code::ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION,
-            format!("cannot write the embedding of a row of table {}", self.target.table),
-        )
-        .detail("A trigger or a row-level security policy kept the owner's update from the row.")
-        .hint("Let the owner of the table update the attached column.")
-    }
-
-    /// The latest version of the row, if it still has the image that was encoded.
-    pub fn latest(&self) -> Option<pg_sys::ItemPointerData> {
-        let binding = &self.target.binding;
-        // SAFETY: the relation is locked by the statement; the slot is its own, and dropped before
-        // the relation is closed. Rows of this transaction cannot be pruned away.
-        unsafe {
-            let relation = pg_sys::table_open(self.target.relation, pg_sys::NoLock as i32);
-            let slot = pg_sys::table_slot_create(relation, std::ptr::null_mut());
-            let mut tid = self.tid;
-            let mut found = None;
-            let any = &raw mut pg_sys::SnapshotAnyData;
-            while pg_sys::table_tuple_fetch_row_version(relation, &mut tid, any, slot) {
-                let mut copied = false;
-                let tuple = pg_sys::ExecFetchSlotHeapTuple(slot, false, &mut copied);
-                let next = (*(*tuple).t_data).t_ctid;
-                if same_place(next, tid) {
-                    let image = Raw::of(tuple, binding.image, (*relation).rd_att);
-                    let same = image.is_ok_and(|image| image.bytes() == Some(&*self.raw));
-                    let own = &raw mut pg_sys::SnapshotSelfData;
-                    if same && pg_sys::table_tuple_fetch_row_version(relation, &mut tid, own, slot)
-                    {
-                        found = Some(tid);
-                    }
-                    break;
-                }
-                // Gone to another partition, whose trigger has seen it as a new row.
-                if pgrx::itemptr::item_pointer_get_block_number_no_check(next)
-                    == pg_sys::InvalidBlockNumber
-                {
-                    break;
-                }
-                tid = next;
-            }
-            pg_sys::ExecDropSingleTupleTableSlot(slot);
-            pg_sys::table_close(relation, pg_sys::NoLock as i32);
-            found
-        }
-    }
-
-    /// Adds the place of the image to what is wrong with it.
-    pub fn explain(&self, failure: Failure) -> Failure {
-        let target = &self.target;
-        let message = format!(
-            "cannot encode column {} of table {}: {}",
-            quoted(&target.image_name),
-            target.table,
-            failure.message
-        );
-        let key = self.key().unwrap_or_else(|| {
-            let (block, offset) = pgrx::itemptr::item_pointer_get_both(self.tid);
-            format!("(ctid)=({block},{offset})")
-        });
-        Failure { message, ..failure }.detail(format!("Failing row has {key}."))
-    }
-
-    /// The row's primary key, as constraint errors write it, if the current user may read it.
-    fn key(&self) -> Option<String> {
-        let columns = Spi::get_one_with_args::<Vec<String>>(
-            "SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.position) \
-             FROM pg_catalog.pg_index AS i, \
-             pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (number, position), \
-             pg_catalog.pg_attribute AS a \
-             WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary \
-             AND a.attrelid OPERATOR(pg_catalog.=) $1 \
-             AND a.attnum OPERATOR(pg_catalog.=) k.number \
-             HAVING pg_catalog.bool_and(pg_catalog.has_column_privilege($1, a.attnum, 'SELECT')) \
-             AND NOT pg_catalog.row_security_active($1)",
-            &[self.target.relation.into()],
-        )
-        .ok()
-        .flatten()?;
-        let values: Vec<String> =
-            columns.iter().map(|column| format!("{}::pg_catalog.text", quoted(column))).collect();
-        let _identity = Identity::assume_for_code(self.target.owner);
-        let row = Spi::get_one_with_args::<String>(
-            &format!(
-                "SELECT pg_catalog.concat_ws(', ', {}) FROM ONLY {} \
-                 WHERE ctid OPERATOR(pg_catalog.=) $1::pg_catalog.tid",
-                values.join(", "),
-                self.target.table
-            ),
-            &[self.tid.into()],
-        )
-        .ok()
-        .flatten()?;
-        Some(format!("({})=({row})", columns.join(", ")))
-    }
-}
-
-fn same_place(a: pg_sys::ItemPointerData, b: pg_sys::ItemPointerData) -> bool {
-    pgrx::itemptr::item_pointer_get_both(a) == pgrx::itemptr::item_pointer_get_both(b)
 }
 
 /// The type below a domain.

@@ -33,7 +33,8 @@ const OPTIONS: [(&str, &str); 6] = [
 ];
 
 /// Further ones of `text_search`.
-const TEXT_OPTIONS: [(&str, &str); 2] = [("enhance", "bool"), ("domain", "text")];
+const TEXT_OPTIONS: [(&str, &str); 3] =
+    [("enhance", "bool"), ("domain", "text"), ("attributes", "text")];
 
 /// A relation of the evaluation.
 struct Table {

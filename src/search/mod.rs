@@ -1,7 +1,9 @@
 //! Searching: the prompts of a query ([`prompt`]), what is searched ([`source`]) and which rows of
-//! it ([`filter`]), what a person said about earlier hits ([`feedback`]), the search itself ([`run`]),
-//! its order ([`rerank`]), how well searches do ([`evaluate`]), and zero-shot classification.
+//! it ([`filter`]), what the query says about [`attributes`], what a person said about earlier hits
+//! ([`feedback`]), the search itself ([`statement`], [`run`]), its order ([`rerank`]), how well
+//! searches do ([`evaluate`]), and zero-shot classification.
 
+mod attributes;
 mod evaluate;
 mod feedback;
 mod filter;
@@ -9,4 +11,5 @@ pub mod prompt;
 mod rerank;
 mod run;
 mod source;
+mod statement;
 mod zero_shot;

@@ -89,6 +89,28 @@ fn mean(embeddings: &[Embedding]) -> Result<Embedding, Failure> {
     })
 }
 
+/// The domain of a query, and what it says about attributes of that domain; none of a query of no domain.
+pub fn named(
+    extension: &Extension,
+    text: &str,
+    domain: Option<&str>,
+) -> Result<Option<(String, Vec<Named>)>, Failure> {
+    let domains = domains(extension)?;
+    let Some(domain) = enhance(&domains, text, domain)?.domain else { return Ok(None) };
+    let named = named_in(extension, &domains, &domain, text)?;
+    Ok(Some((domain, named)))
+}
+
+fn named_in(
+    extension: &Extension,
+    domains: &[Domain],
+    domain: &str,
+    text: &str,
+) -> Result<Vec<Named>, Failure> {
+    let values = lexicon::values(extension, domain)?;
+    Ok(attributes::named(&Lexicon::new(domains), &values, domain, text))
+}
+
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn enhance_prompt(
@@ -113,10 +135,7 @@ fn enhance_prompt(
     let domains = domains(&extension)?;
     let Enhanced { domain, matched, reason, prompts } = enhance(&domains, query, domain)?;
     let named = match &domain {
-        Some(domain) => {
-            let values = lexicon::values(&extension, domain)?;
-            attributes::named(&Lexicon::new(&domains), &values, domain, query)
-        }
+        Some(domain) => named_in(&extension, &domains, domain, query)?,
         None => Vec::new(),
     };
     let named: serde_json::Map<_, _> = named

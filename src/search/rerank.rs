@@ -33,34 +33,28 @@ impl Rerank {
         first: usize,
     ) -> Result<Option<Self>, Failure> {
         // SAFETY: the caller's promise.
-        let (name, candidates) =
-            unsafe { (pg_getarg::<String>(fcinfo, first), pg_getarg(fcinfo, first + 1)) };
-        let name = match name.as_deref() {
+        let name = match unsafe { pg_getarg::<String>(fcinfo, first) }.as_deref() {
             None | Some("off") => return Ok(None),
             Some(name) => adaption(name)?.0,
         };
-        match candidates {
-            Some(candidates @ 1..=MAX_CANDIDATES) => {
-                Ok(Some(Self { name, candidates: candidates.into() }))
-            }
-            other => {
-                let given = other.map_or("NULL".to_owned(), |given| given.to_string());
-                Err(Failure::new(
-                    Code::ERRCODE_INVALID_PARAMETER_VALUE,
-                    format!("candidates is {given}, but must be from 1 to {MAX_CANDIDATES}"),
-                )
-                .hint("It is how many of the first rows are ordered anew; k may be larger."))
-            }
-        }
+        // SAFETY: as above.
+        Ok(Some(Self { name, candidates: unsafe { candidates(fcinfo, first + 1)? } }))
     }
 
-    /// The rows of `found`, which are in order of `distance`, with a column `place` that gives their
-    /// order in the end, as a query: `score` is an expression and `embedding` a column of theirs.
-    pub fn query(&self, schema: &str, found: &str, embedding: &str, score: &str) -> String {
+    /// The rows of `found` with a column `place` that gives their order in the end, as a query: `order`
+    /// is their order before, `score` an expression and `embedding` a column of theirs.
+    pub fn query(
+        &self,
+        schema: &str,
+        found: &str,
+        embedding: &str,
+        order: &str,
+        score: &str,
+    ) -> String {
         let Self { name, candidates } = self;
         format!(
             "WITH s AS MATERIALIZED (SELECT s.*, \
-             pg_catalog.row_number() OVER (ORDER BY s.distance) AS number FROM ({found}) AS s), \
+             pg_catalog.row_number() OVER (ORDER BY {order}) AS number FROM ({found}) AS s), \
              r AS (SELECT u.number, u.place FROM (SELECT {schema}.clip_rerank(\
              pg_catalog.array_agg(s.{embedding}::{schema}.embedding ORDER BY s.number), \
              pg_catalog.array_agg({score} ORDER BY s.number), '{name}') AS numbers FROM s \
@@ -69,6 +63,25 @@ impl Rerank {
              SELECT s.*, COALESCE(r.place, s.number) AS place FROM s LEFT JOIN r \
              ON r.number OPERATOR(pg_catalog.=) s.number"
         )
+    }
+}
+
+/// Reads the argument `candidates` of a search, which has the number `number`.
+///
+/// # Safety
+/// `fcinfo` must be the call's own, and the argument an integer.
+pub unsafe fn candidates(fcinfo: pg_sys::FunctionCallInfo, number: usize) -> Result<i64, Failure> {
+    // SAFETY: the caller's promise.
+    match unsafe { pg_getarg(fcinfo, number) } {
+        Some(candidates @ 1..=MAX_CANDIDATES) => Ok(candidates.into()),
+        other => {
+            let given = other.map_or("NULL".to_owned(), |given| given.to_string());
+            Err(Failure::new(
+                Code::ERRCODE_INVALID_PARAMETER_VALUE,
+                format!("candidates is {given}, but must be from 1 to {MAX_CANDIDATES}"),
+            )
+            .hint("It is how many of the first rows are ordered anew; k may be larger."))
+        }
     }
 }
 

@@ -6,114 +6,17 @@ use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
 
+use super::attributes::Attributes;
 use super::feedback::Feedback;
 use super::filter::Filter;
 use super::prompt;
 use super::rerank::Rerank;
 use super::source::Source;
+use super::statement::{Options, PARAMETERS, query};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::{requests, roots};
 use crate::extension::Extension;
-
-/// The most hits of one search.
-const MAX_K: i32 = 100_000;
-
-/// What both searches can be told.
-struct Options {
-    k: i64,
-    embedding_column: Option<String>,
-    model: Option<String>,
-    min_score: Option<f32>,
-    with_image: bool,
-    rerank: Option<Rerank>,
-}
-
-impl Options {
-    fn new(
-        k: Option<i32>,
-        embedding_column: Option<String>,
-        model: Option<String>,
-        min_score: Option<f32>,
-        with_image: Option<bool>,
-    ) -> Result<Self, Failure> {
-        let k = match k {
-            Some(k @ 1..=MAX_K) => k.into(),
-            other => {
-                let given = other.map_or("NULL".to_owned(), |k| k.to_string());
-                return Err(Failure::new(
-                    Code::ERRCODE_INVALID_PARAMETER_VALUE,
-                    format!("k is {given}, but must be from 1 to {MAX_K}"),
-                )
-                .hint("k is the number of hits."));
-            }
-        };
-        if min_score.is_some_and(f32::is_nan) {
-            return Err(Failure::new(Code::ERRCODE_INVALID_PARAMETER_VALUE, "min_score is NaN")
-                .hint("A score is a cosine similarity, from -1 to 1."));
-        }
-        let with_image = with_image.unwrap_or(false);
-        Ok(Self { k, embedding_column, model, min_score, with_image, rerank: None })
-    }
-
-    /// How many of the nearest rows are looked at.
-    fn nearest(&self) -> i64 {
-        self.rerank.map_or(self.k, |rerank| self.k.max(rerank.candidates))
-    }
-}
-
-/// Parameters of the query before those of the filter: the embedding, how many rows, the least score.
-const PARAMETERS: usize = 3;
-
-/// The query: the k nearest rows first, so that only they are put together as rows.
-fn query(extension: &Extension, source: &Source, filter: &Filter, options: &Options) -> String {
-    let mut inner = Vec::new();
-    let mut outer = Vec::new();
-    for (at, column) in source.columns.iter().enumerate() {
-        if source.images.contains(&at) && !options.with_image {
-            outer.push("NULL".to_owned());
-        } else {
-            inner.push(format!("t.{} AS c{at}, ", column.quoted));
-            outer.push(format!("s.c{at}"));
-        }
-    }
-    let schema = extension.schema_name();
-    let embedding = &source.columns[source.embedding].quoted;
-    let distance = format!("t.{embedding} OPERATOR({schema}.<=>) $1");
-    let score = "(1::pg_catalog.float8 OPERATOR(pg_catalog.-) s.distance)::pg_catalog.float4";
-    let bound = match options.min_score {
-        // A vector of zeros has no direction: its score is NaN, which sorts above all numbers.
-        Some(_) => format!(
-            "WHERE {score} OPERATOR(pg_catalog.>=) $3 \
-             AND s.distance OPERATOR(pg_catalog.<>) 'NaN'::pg_catalog.float8"
-        ),
-        None => String::new(),
-    };
-    let mut conditions = vec![format!("t.{embedding} IS NOT NULL")];
-    conditions.extend(filter.conditions.iter().cloned());
-    let nearest = format!(
-        "SELECT {columns}{distance} AS distance FROM {name} AS t \
-         WHERE {conditions} ORDER BY {distance} LIMIT $2",
-        name = source.name,
-        columns = inner.concat(),
-        conditions = conditions.join(" AND "),
-    );
-    let (found, order) = match &options.rerank {
-        None => (format!("{nearest}) AS s {bound}"), "s.distance"),
-        Some(rerank) => {
-            let passing = format!("SELECT s.* FROM ({nearest}) AS s {bound}");
-            let embedding = format!("c{}", source.embedding);
-            let placed = rerank.query(&schema, &passing, &embedding, score);
-            let k = options.k;
-            (format!("SELECT s.* FROM ({placed}) AS s ORDER BY s.place LIMIT {k}) AS s"), "s.place")
-        }
-    };
-    format!(
-        "SELECT ROW({row})::{name}, {score} FROM ({found} ORDER BY {order}",
-        row = outer.join(", "),
-        name = source.name,
-    )
-}
 
 unsafe extern "C-unwind" {
     fn CreateTuplestoreDestReceiver() -> *mut pg_sys::DestReceiver;
@@ -230,7 +133,7 @@ unsafe fn search(
 }
 
 /// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image,
-/// filter, rerank, candidates, liked, disliked)`
+/// filter, rerank, candidates, liked, disliked, attributes)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -252,7 +155,16 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
         let domain = pg_getarg::<String>(fcinfo, 4);
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
-        let filter = Filter::of_call(fcinfo, 9, &source, PARAMETERS + 1)?;
+        let first = PARAMETERS + 1;
+        let mut filter = Filter::of_call(fcinfo, 9, &source, first)?;
+        let agreement = match Attributes::of_call(fcinfo, 14, 11)? {
+            Some(attributes) => {
+                let said = (text.as_str(), domain.as_deref());
+                attributes.apply(&extension, &source, said, &mut filter, first)?
+            }
+            None => None,
+        };
+        let options = Options { agreement, ..options };
         let feedback = Feedback::of_call(fcinfo, 12, &source.model)?;
         let wanted = prompt::embed(&extension, &source.model, &text, domain.as_deref(), enhance)?;
         search(fcinfo, &extension, &source, filter, &options, feedback.apply(wanted)?)

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, PgRelation, Spi, pg_sys};
 
+use super::attributes::Held;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
@@ -28,6 +29,8 @@ pub struct Source {
     /// Positions in `columns` of attached images.
     pub images: Vec<usize>,
     pub model: Model,
+    /// Of the attached embedding; not all need be columns of a view.
+    pub attributes: Vec<Held>,
 }
 
 /// A column as far as a search cares.
@@ -89,7 +92,11 @@ impl Source {
                 })
         };
         let images = (0..columns.len()).filter(|&at| is_image(&columns[at])).collect();
-        Ok(Self { name, columns, embedding, images, model })
+        let mut attributes: Vec<Held> = Vec::new();
+        for found in bindings.iter().filter(|f| f.is_of(&relation, columns[embedding].number)) {
+            attributes.extend(found.attributes.iter().cloned());
+        }
+        Ok(Self { name, columns, embedding, images, model, attributes })
     }
 }
 
@@ -195,6 +202,7 @@ struct Found {
     binding: Binding,
     relation: pg_sys::Oid,
     image_name: String,
+    attributes: Vec<Held>,
     /// Views between.
     depth: usize,
     /// Whether the view reads this binding's embedding.
@@ -227,12 +235,14 @@ fn collect(
     for heir in heirs(relation) {
         for binding in Binding::all(extension, &heir)? {
             let image_name = column_name(&heir, binding.image);
+            let attributes = held(&heir, &binding);
             let embedding = number_of(relation, &column_name(&heir, binding.embedding));
             let Some(embedding) = embedding else { continue };
             let image = number_of(relation, &image_name).unwrap_or_default();
             let binding = Binding { image, embedding, ..binding };
             let read = read.is_none_or(|columns| columns.contains(&embedding));
-            found.push(Found { binding, relation: relation.oid(), image_name, depth, read });
+            let relation = relation.oid();
+            found.push(Found { binding, relation, image_name, attributes, depth, read });
         }
     }
     if depth < MAX_DEPTH && (relation.is_view() || relation.is_matview()) {
@@ -267,6 +277,19 @@ fn heirs(relation: &PgRelation) -> Vec<PgRelation> {
         let found = pgrx::PgList::<pg_sys::Oid>::from_pg(found);
         found.iter_oid().map(|heir| PgRelation::with_lock(heir, lock)).collect()
     }
+}
+
+/// The attribute columns of a binding.
+fn held(relation: &PgRelation, binding: &Binding) -> Vec<Held> {
+    let attributes = binding.attributes.iter();
+    attributes
+        .flat_map(|of| of.columns.iter().map(move |(attribute, column)| (of, attribute, column)))
+        .map(|(of, attribute, column)| Held {
+            domain: of.domain.clone(),
+            attribute: attribute.clone(),
+            column: column_name(relation, *column),
+        })
+        .collect()
 }
 
 fn column_name(relation: &PgRelation, number: i16) -> String {

@@ -7,20 +7,19 @@ use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, pg_sys};
 
-use super::Filter;
 use super::parse::{Condition, Operator, Test};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::extension::{namespace_name, quoted, type_name};
 use crate::search::source::{Column, Source};
 
-/// Adds a condition.
+/// A condition as SQL; its values join the parameters, the first of which has the number `first`.
 pub fn bind(
-    filter: &mut Filter,
+    parameters: &mut Vec<(pg_sys::Oid, Datum)>,
     source: &Source,
     first: usize,
     condition: Condition,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     let Condition { column: name, test } = condition;
     let Some(at) = source.columns.iter().position(|column| column.name == name) else {
         let names: Vec<&str> = source.columns.iter().map(|column| column.name.as_str()).collect();
@@ -48,24 +47,22 @@ pub fn bind(
             "It can be tested for NULL: {{\"{name}\": null}} or {{\"{name}\": {{\"<>\": null}}}}."
         )));
     }
-    let number = first + filter.parameters.len();
-    let expression = match test {
+    let number = first + parameters.len();
+    Ok(match test {
         Test::Null => format!("t.{} IS NULL", column.quoted),
         Test::NotNull => format!("t.{} IS NOT NULL", column.quoted),
         Test::One(operator, value) => {
             let operator = operator_of(source, column, operator)?;
-            filter.parameters.push((column.base, Input::of(column).read(column, &value)));
+            parameters.push((column.base, Input::of(column).read(column, &value)));
             format!("t.{} {operator} ${number}", column.quoted)
         }
         Test::List(operator, values) => {
             let any = if operator == Operator::Equal { "ANY" } else { "ALL" };
             let operator = operator_of(source, column, operator)?;
-            filter.parameters.push(list(source, column, &values)?);
+            parameters.push(list(source, column, &values)?);
             format!("t.{} {operator} {any} (${number})", column.quoted)
         }
-    };
-    filter.conditions.push(expression);
-    Ok(())
+    })
 }
 
 /// The operator of a column's type, as SQL: that of the type's default B-tree operator class.

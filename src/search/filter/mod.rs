@@ -11,6 +11,7 @@ mod parse;
 
 use pgrx::pg_sys;
 
+pub use self::parse::{Condition, Operator, Test};
 use super::source::Source;
 use crate::encode::failure::Failure;
 
@@ -45,8 +46,20 @@ impl Filter {
         };
         let mut filter = Self::default();
         for condition in parse::parse(&text)? {
-            bind::bind(&mut filter, source, first, condition)?;
+            let expression = filter.expression(source, first, condition)?;
+            filter.conditions.push(expression);
         }
         Ok(filter)
+    }
+
+    /// A condition as a SQL expression over the row `t`, its values among the parameters, whose numbers
+    /// begin at `first`.
+    pub fn expression(
+        &mut self,
+        source: &Source,
+        first: usize,
+        condition: Condition,
+    ) -> Result<String, Failure> {
+        bind::bind(&mut self.parameters, source, first, condition)
     }
 }
