@@ -43,9 +43,10 @@ trainer: $(TORCH_STAMP) | c++ ## Fetch libtorch into target/torch and build pgcl
 	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(took)
 
-test-trainer: trainer $(call stamp,$(ONNXRUNTIME_WHEEL))
+# A server too: what the trainer finds in files is compared with what SQL finds.
+test-trainer: trainer stage
 	$(call say,Test the trainer); \
-	$(TORCH_ENV) PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
+	$(TORCH_ENV) PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" PGCLIP_STAGE="$(STAGE)" $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(TORCH_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(TRAINER_ARGS) --all-targets --no-deps -- -D warnings; \
 	$(took)
 
