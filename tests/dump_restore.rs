@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use pgclip_cluster::Cluster;
-use pgclip_tests::{copy, make_photos, pictures, start, value};
+use pgclip_tests::{PHOTOS, copy, make_photos, pictures, start, value};
 
 /// `pg_dump postgres | psql restored`.
 fn restore(cluster: &Cluster) -> Result<()> {
@@ -62,7 +62,7 @@ fn a_restored_database_is_the_same() -> Result<()> {
 #[test]
 fn rows_that_wait_are_dumped_with_their_queue() -> Result<()> {
     let (cluster, mut client) = start(&Cluster::builder("dump_queue"))?;
-    client.batch_execute(pgclip_tests::PHOTOS)?;
+    client.batch_execute(PHOTOS)?;
     copy(&mut client, "photos", &pictures(5)).context("COPY")?;
     // Queued by hand, so that no worker is there before the dump.
     client.batch_execute(
@@ -79,5 +79,30 @@ fn rows_that_wait_are_dumped_with_their_queue() -> Result<()> {
     })?;
     let near = "SELECT count(*) FROM photos WHERE embedding <=> encode_image(image) < 1e-3";
     assert_eq!(value::<i64>(&mut restored, near)?, 6);
+    Ok(())
+}
+
+#[test]
+fn columns_of_attributes_are_restored_as_they_were_and_go_on() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("dump_attributes"))?;
+    client.batch_execute(&format!("{PHOTOS}; ALTER TABLE photos ADD \"Colour, of it\" text"))?;
+    client.batch_execute(
+        "SELECT clip_attach('photos', attributes => 'vehicle:colour=\"Colour, of it\"')",
+    )?;
+    copy(&mut client, "photos", &pictures(5)).context("COPY")?;
+    client.batch_execute("UPDATE photos SET \"Colour, of it\" = NULL WHERE id = 1")?;
+    restore(&cluster)?;
+    let mut restored = cluster.connect_as(pgclip_cluster::SUPERUSER, "restored")?;
+    for query in [
+        "SELECT string_agg(id || coalesce(\"Colour, of it\", '-'), ' ' ORDER BY id) FROM photos",
+        "SELECT attributes FROM clip_columns",
+    ] {
+        let before: String = value(&mut client, query)?;
+        assert_eq!(value::<String>(&mut restored, query)?, before, "{query}");
+    }
+    restored.execute("INSERT INTO photos (id, image) VALUES (6, $1)", &[&pictures(6)[5]])?;
+    let filled = "SELECT \"Colour, of it\" = (SELECT value FROM clip_fill_attributes(embedding)
+         WHERE attribute = 'colour') FROM photos WHERE id = 6";
+    assert!(value::<bool>(&mut restored, filled)?);
     Ok(())
 }

@@ -1,10 +1,8 @@
 //! `clip_reencode`: a column in use gets another model while it is searched and written.
 
-use std::fs;
-
 use anyhow::{Context, Result};
 use pgclip_cluster::Cluster;
-use pgclip_tests::{PHOTOS, copy, file, pictures, sqlstate, start, value};
+use pgclip_tests::{PHOTOS, copy, pictures, register_second, sqlstate, start, value};
 use postgres::Client;
 
 const ROWS: i64 = 600;
@@ -12,21 +10,10 @@ const WRONG: &str = "SELECT count(*) FROM photos
      WHERE embedding IS NULL OR NOT embedding <=> encode_image(image, 'second') < 1e-3";
 const FIRST: &str = "SELECT count(*) FROM photos WHERE embedding <=> encode_image(image) < 1e-3";
 
-/// A cluster with an indexed table of pictures and a second model, which sees them in other colours.
+/// A cluster with an indexed table of pictures and a second model.
 fn prepared(name: &str, attach: &str) -> Result<(Cluster, Client)> {
     let (cluster, mut client) = start(&Cluster::builder(name))?;
-    let directory = cluster.sockets().join("second");
-    fs::create_dir(&directory)?;
-    for entry in fs::read_dir(file("models/pgclip-traffic-tiny"))? {
-        let path = entry?.path();
-        fs::copy(&path, directory.join(path.file_name().context("no name")?))?;
-    }
-    let description = directory.join("clip.json");
-    let mut model: serde_json::Value = serde_json::from_slice(&fs::read(&description)?)?;
-    model["image"]["mean"] = serde_json::json!([0.1, 0.3, 0.7]);
-    fs::write(&description, serde_json::to_vec(&model)?)?;
-    let path = directory.display().to_string();
-    client.execute("SELECT clip_register_model('second', $1)", &[&path])?;
+    register_second(&cluster, &mut client)?;
     client.batch_execute(PHOTOS)?;
     client.batch_execute(&format!("SELECT clip_attach('photos'{attach})"))?;
     let files = pictures(40);
