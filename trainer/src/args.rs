@@ -11,6 +11,7 @@ use crate::learn::LearnArgs;
 use crate::lines::{Captions, CsvForm};
 use crate::prepare::PrepareArgs;
 use crate::soup::SoupArgs;
+use crate::weights::WeightsArgs;
 
 /// Trains, evaluates and exports CLIP models for pgclip.
 #[derive(Debug, Parser)]
@@ -83,9 +84,12 @@ pub struct TrainArgs {
     pub captions: Captions,
     #[command(flatten)]
     pub csv: CsvForm,
-    /// Label file to evaluate on at each checkpoint
+    /// Label file, CSV or shards to evaluate on at each checkpoint
     #[arg(long, value_name = "FILE")]
     pub val_data: Option<PathBuf>,
+    /// Folder of its pictures [default: the label file's]
+    #[arg(long, value_name = "DIR")]
+    pub val_images: Option<PathBuf>,
     /// Folder for checkpoints, params.txt and out.log
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -97,7 +101,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "MODE", value_parser = ["shortest", "longest"])]
     pub image_resize_mode: Option<String>,
     /// Weights to start from: .safetensors, .pt or .bin, or a folder of them, as open_clip or
-    /// Hugging Face name them [default: random]
+    /// Hugging Face name them; a checkpoint, a run, or a model directory [default: random]
     #[arg(long, value_name = "FILE")]
     pub pretrained: Option<PathBuf>,
     /// Keep table rows only for the tokens of the training captions; all others share one
@@ -144,6 +148,16 @@ pub struct TrainArgs {
     /// Steps between lines of out.log
     #[arg(long, default_value_t = 20)]
     pub log_every: u64,
+    /// Write TensorBoard's event files into the folder tensorboard in --out
+    #[arg(long, value_enum)]
+    pub report_to: Option<ReportTo>,
+    /// Threads that decode pictures ahead of the steps; 0: one per core
+    #[arg(long, default_value_t = 0, value_name = "N")]
+    pub workers: usize,
+    /// Largest decoded set that is held in memory; a larger one is decoded batch by batch
+    /// [default: half of what is free]
+    #[arg(long, value_name = "MIB")]
+    pub in_memory: Option<u64>,
     /// Go on from the last checkpoint in --out
     #[arg(long)]
     pub resume: bool,
@@ -158,10 +172,16 @@ pub struct TrainArgs {
     pub threads: usize,
 }
 
+/// Where a run's numbers go besides out.log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReportTo {
+    Tensorboard,
+}
+
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// A checkpoint, or a run (its last one)
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Label file, CSV or shards, as for training
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
@@ -213,14 +233,10 @@ impl From<ExportPrecision> for pgclip_export::Precision {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// A checkpoint, a run (its last one), or weights of open_clip's or Hugging Face's
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Model directory to write
     pub out: PathBuf,
-    /// open_clip's name of the weights' architecture, or a file that describes it [default: the
-    /// one beside them]
-    #[arg(long)]
-    pub model: Option<String>,
     /// Name of the model in the database
     #[arg(long)]
     pub name: String,

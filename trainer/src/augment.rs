@@ -21,12 +21,13 @@ use crate::model::{Clip, Precision};
 use crate::params::Params;
 use crate::place::Place;
 use crate::progress::progress_bar;
-use crate::{checkpoint, encode, tokens, torch};
+use crate::weights::{Weights, WeightsArgs};
+use crate::{encode, tokens, torch};
 
 #[derive(Debug, Args)]
 pub struct AugmentArgs {
-    /// A checkpoint, or a run (its last one)
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Label file: image$attributes$caption, or open_clip's CSV (.csv, .tsv)
     pub labels: PathBuf,
     #[command(flatten)]
@@ -81,7 +82,7 @@ pub fn run(args: &AugmentArgs) -> Result<()> {
     let domains = pgclip_query::enhance::builtin();
     let lines = lines::read(&args.labels, &args.csv)?;
     let folder = picture_folder(&args.labels, args.images.as_deref());
-    let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;
+    let Weights { config, params, .. } = args.weights.read(device)?;
     let filler = Filler {
         captions: Captions::new(&lexicon, &domains, args.drop_prefix),
         model: Clip::new(&config, &params, Precision::Fp32),

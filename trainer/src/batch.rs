@@ -8,9 +8,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::data::Labels;
-use crate::images::Pictures;
 use crate::tokens::Noise;
 
 /// How pictures are altered while training.
@@ -24,11 +24,10 @@ pub struct Augment {
     pub brightness: f32,
 }
 
-/// What a batch is drawn from.
+/// What a batch is drawn from, but for the pictures.
 #[derive(Debug)]
 pub struct Source<'a> {
     pub labels: &'a Labels,
-    pub pictures: &'a Pictures,
     /// Rows of the token table for each caption.
     pub rows: &'a [Vec<i64>],
     pub noise: Noise,
@@ -90,6 +89,12 @@ impl Sampler {
 
     /// The samples of step `step` (from 0).
     pub fn samples(&mut self, step: u64) -> &[u32] {
+        self.with_followers(step).0
+    }
+
+    /// The samples of step `step`, and all others of its epoch in the order in which they come
+    /// after these, the first after the last.
+    pub fn with_followers(&mut self, step: u64) -> (&[u32], impl Iterator<Item = u32>) {
         let epoch = step / self.steps_per_epoch();
         if self.epoch != Some(epoch) {
             self.order.sort_unstable();
@@ -100,7 +105,9 @@ impl Sampler {
             self.epoch = Some(epoch);
         }
         let start = (step % self.steps_per_epoch()) as usize * self.batch;
-        &self.order[start..start + self.batch]
+        let (before, rest) = self.order.split_at(start);
+        let (samples, after) = rest.split_at(self.batch);
+        (samples, after.iter().chain(before).copied())
     }
 }
 
@@ -151,17 +158,17 @@ fn spread(order: &[u32], batch: usize, captions: &[Vec<u32>]) -> Vec<u32> {
 }
 
 impl Source<'_> {
-    /// Draws the batch of one step.
-    pub fn batch(&self, step: u64, samples: &[u32]) -> Batch {
+    /// Draws the batch of one step: these samples with their pictures, [S, S, 3] each. Pictures
+    /// are altered on the threads of the pool that this is called in.
+    pub fn batch(&self, step: u64, samples: &[u32], pictures: &[&[u8]]) -> Batch {
         let mut rng = generator(self.seed, 2, step);
-        let mut pictures = Vec::with_capacity(samples.len() * self.pictures.stride());
+        let mut alterations = Vec::with_capacity(samples.len());
         // (rows, index of the caption)
         let mut captions: Vec<(Vec<i64>, u32)> = Vec::with_capacity(samples.len());
         let mut owner: Vec<usize> = Vec::with_capacity(samples.len());
         let mut seen: HashMap<Vec<i64>, usize> = HashMap::new();
         for &sample in samples {
-            let picture = self.pictures.get(sample as usize);
-            alter(picture, self.pictures.size, self.augment, &mut rng, &mut pictures);
+            alterations.push(Alteration::draw(self.augment, &mut rng));
             let choices = &self.labels.samples[sample as usize].captions;
             let caption = choices[rng.random_range(0..choices.len())];
             let mut rows = self.rows[caption as usize].clone();
@@ -197,26 +204,50 @@ impl Source<'_> {
             matches
         });
         let captions = order.iter().map(|&index| std::mem::take(&mut captions[index].0)).collect();
-        Batch { pictures, captions, own, matches }
+        let stride = pictures.first().map_or(1, |picture| picture.len());
+        let mut altered = vec![0; pictures.len() * stride];
+        altered
+            .par_chunks_mut(stride)
+            .zip(pictures.par_iter().zip(alterations))
+            .for_each(|(altered, (picture, alteration))| alteration.apply(picture, altered));
+        Batch { pictures: altered, captions, own, matches }
     }
 }
 
-/// Appends the picture (side `size`), mirrored, shifted and brightened at random.
-fn alter(picture: &[u8], size: usize, how: Augment, rng: &mut impl Rng, out: &mut Vec<u8>) {
-    let flip = how.flip && rng.random_bool(0.5);
-    let reach = how.shift as i64;
-    let (dx, dy) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
-    let gain = 1.0 + how.brightness * rng.random_range(-1.0f32..=1.0);
-    let bright: Vec<u8> = (0..=255u8).map(|v| (f32::from(v) * gain + 0.5) as u8).collect();
-    let side = size as i64;
-    for y in 0..side {
-        for x in 0..side {
+/// What was drawn for one picture.
+#[derive(Clone, Copy, Debug)]
+struct Alteration {
+    flip: bool,
+    dx: i64,
+    dy: i64,
+    gain: f32,
+}
+
+impl Alteration {
+    fn draw(how: Augment, rng: &mut impl Rng) -> Self {
+        let flip = how.flip && rng.random_bool(0.5);
+        let reach = how.shift as i64;
+        let (dx, dy) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
+        let gain = 1.0 + how.brightness * rng.random_range(-1.0f32..=1.0);
+        Alteration { flip, dx, dy, gain }
+    }
+
+    /// Writes the picture [S, S, 3], mirrored, shifted and brightened, to `altered`, which is black.
+    fn apply(self, picture: &[u8], altered: &mut [u8]) {
+        let Alteration { flip, dx, dy, gain } = self;
+        if !flip && (dx, dy) == (0, 0) && gain == 1.0 {
+            return altered.copy_from_slice(picture);
+        }
+        let bright: Vec<u8> = (0..=255u8).map(|v| (f32::from(v) * gain + 0.5) as u8).collect();
+        let side = (picture.len() / 3).isqrt() as i64;
+        for (at, pixel) in altered.chunks_exact_mut(3).enumerate() {
+            let (x, y) = (at as i64 % side, at as i64 / side);
             let (from_x, from_y) = (if flip { side - 1 - x } else { x } + dx, y + dy);
             if (0..side).contains(&from_x) && (0..side).contains(&from_y) {
-                let at = ((from_y * side + from_x) * 3) as usize;
-                out.extend(picture[at..at + 3].iter().map(|&v| bright[usize::from(v)]));
-            } else {
-                out.extend([0, 0, 0]);
+                let from = ((from_y * side + from_x) * 3) as usize;
+                for (target, &v) in pixel.iter_mut().zip(&picture[from..from + 3]) {
+                    *target = bright[usize::from(v)];
+                }
             }
         }
     }

@@ -2,12 +2,17 @@
 //!
 //! Shared by training and evaluation: both hand over host data and want one tensor back.
 
+use std::borrow::Borrow;
+
+use anyhow::Result;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::images::Pictures;
+use crate::config::Config;
+use crate::images::{self, Broken, Pictures};
 use crate::model::Clip;
 use crate::passes::Trained;
+use crate::place::Place;
 use crate::shim::Lists;
 
 /// Pictures or texts that a thread encodes at a time.
@@ -85,4 +90,36 @@ pub fn pictures(model: &Clip, pictures: &Pictures, device: Device) -> Tensor {
         })
         .collect();
     Tensor::cat(&parts, 0)
+}
+
+/// Pictures that could be read, encoded.
+#[derive(Debug)]
+pub struct Embedded {
+    /// [N, D] on the CPU.
+    pub embeddings: Tensor,
+    /// For each row, which of the places it is.
+    pub kept: Vec<usize>,
+    pub broken: Vec<Broken>,
+}
+
+/// Unit-length embeddings of the pictures at `places`, `batch` of them in memory at a time. That
+/// none can be read is an error.
+pub fn places<P: Borrow<Place> + Sync>(
+    model: &Clip,
+    config: &Config,
+    places: &[P],
+    batch: usize,
+    device: Device,
+) -> Result<Embedded> {
+    let (mut parts, mut kept, mut broken) = (Vec::new(), Vec::new(), Vec::new());
+    for (number, part) in places.chunks(batch).enumerate() {
+        let loaded = images::load_readable(part, config);
+        if !loaded.kept.is_empty() {
+            parts.push(pictures(model, &loaded.pictures, device));
+        }
+        kept.extend(loaded.kept.iter().map(|at| number * batch + at));
+        broken.extend(loaded.broken);
+    }
+    images::some_readable(places.len(), &broken)?;
+    Ok(Embedded { embeddings: Tensor::cat(&parts, 0), kept, broken })
 }

@@ -11,13 +11,15 @@ use tch::{Device, Tensor};
 use crate::args::EvalArgs;
 use crate::config::Config;
 use crate::data::Labels;
-use crate::images::{self, Pictures};
+use crate::images::{self, Pictures, Reader};
 use crate::lines::{Captions, write_whole};
 use crate::metrics::ranking;
 use crate::model::{Clip, Precision};
 use crate::params::Params;
+use crate::place::Place;
 use crate::ranks::{self, Measures, Ranked};
-use crate::{checkpoint, encode, report, search, tokens, torch};
+use crate::weights::Weights;
+use crate::{encode, report, search, tokens, torch};
 
 /// What an evaluation finds.
 #[derive(Clone, Debug, Serialize)]
@@ -47,13 +49,13 @@ pub struct Evaluation {
 /// Runs `pgclip-train eval`.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let device = torch::device(&args.device)?;
-    let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;
+    let Weights { config, params, .. } = args.weights.read(device)?;
     let model = Clip::new(&config, &params, Precision::Fp32);
-    let mut labels =
-        Labels::read_as(&args.data, args.images.as_deref(), Captions::Given, &args.csv)?;
-    let pictures = images::load(&mut labels, &config)?;
-    let embeddings = encode::pictures(&model, &pictures, device);
+    let labels = Labels::read_as(&args.data, args.images.as_deref(), Captions::Given, &args.csv)?;
+    let mut set = Set::open(labels, &config, 0)?;
     let texts = Texts { model: &model, config: &config, params: &params, device };
+    let embeddings = set.embed(&texts)?;
+    let labels = set.labels;
     let evaluation = evaluate(&texts, &labels, &embeddings, &args.suffix)?;
     let json = serde_json::to_string_pretty(&evaluation.report)? + "\n";
     print!("{json}");
@@ -61,7 +63,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         write_whole(path, json.as_bytes())?;
     }
     if let Some(path) = &args.html {
-        let page = report::page(&args.checkpoint, &evaluation, &labels, &pictures)?;
+        let page = report::page(&args.weights.path, &evaluation, &labels, &Reader::new(&config))?;
         write_whole(path, page.as_bytes())?;
         println!("{}", path.display());
     }
@@ -73,18 +75,54 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     Ok(())
 }
 
-/// Measures `model` on pictures already in memory, as training does at each checkpoint.
+/// Measures `model` on a set, as training does at each checkpoint.
 pub fn measure(
     model: &Clip,
     params: &Params,
     config: &Config,
-    labels: &Labels,
-    pictures: &Pictures,
+    set: &mut Set,
     device: Device,
 ) -> Result<Report> {
-    let embeddings = encode::pictures(model, pictures, device);
     let texts = Texts { model, config, params, device };
-    Ok(evaluate(&texts, labels, &embeddings, "")?.report)
+    let embeddings = set.embed(&texts)?;
+    Ok(evaluate(&texts, &set.labels, &embeddings, "")?.report)
+}
+
+/// Pictures of a set too large for memory that are decoded at a time.
+const PART: usize = 1024;
+
+/// A set to measure on.
+#[derive(Debug)]
+pub struct Set {
+    pub labels: Labels,
+    /// Decoded, where they are held in memory.
+    pictures: Option<Pictures>,
+}
+
+impl Set {
+    /// A set whose pictures are decoded now if they take at most `most_bytes`. Missing pictures are
+    /// an error.
+    pub fn open(mut labels: Labels, config: &Config, most_bytes: u64) -> Result<Self> {
+        images::missing(&labels)?;
+        let small = images::decoded_bytes(labels.samples.len(), config) <= most_bytes;
+        let pictures = if small { Some(images::load(&mut labels, config)?) } else { None };
+        Ok(Set { labels, pictures })
+    }
+
+    /// Embeddings of all pictures, [N, D] on the CPU. Those that cannot be read leave the labels.
+    fn embed(&mut self, texts: &Texts) -> Result<Tensor> {
+        let &Texts { model, config, device, .. } = texts;
+        if let Some(pictures) = &self.pictures {
+            return Ok(encode::pictures(model, pictures, device));
+        }
+        let places: Vec<&Place> = self.labels.samples.iter().map(|sample| &sample.place).collect();
+        let found = encode::places(model, config, &places, PART, device)?;
+        images::report(&found.broken);
+        if !found.broken.is_empty() {
+            self.labels.keep(&found.kept);
+        }
+        Ok(found.embeddings)
+    }
 }
 
 /// A model as an encoder of texts.

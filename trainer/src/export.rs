@@ -4,19 +4,19 @@
 //! What the weights alone cannot tell is computed here: the mean of the model's text embeddings
 //! over training captions, and whether ONNX Runtime and the trainer agree on what was written.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use pgclip_clip::model::ResizeMode;
-use pgclip_export::{Architecture, Checkpoint, Options};
+use pgclip_export::Options;
 use tch::{Device, Kind};
 
 use crate::args::{ExportArgs, ExportPrecision};
-use crate::checkpoint;
 use crate::config::{CONFIG_FILE, Config};
 use crate::data::Labels;
 use crate::model::{Clip, Precision};
 use crate::params::Params;
+use crate::weights::Weights;
 use crate::{encode, tokens, verify};
 
 /// Captions that make the mean; more change it by less than the embeddings' own rounding.
@@ -24,7 +24,7 @@ const MEAN_CAPTIONS: usize = 10_000;
 
 /// Runs `pgclip-train export`.
 pub fn run(args: &ExportArgs) -> Result<()> {
-    let Source { weights, config, params } = Source::read(args)?;
+    let Weights { path: weights, config, params } = args.weights.read(Device::Cpu)?;
     let mean = match &args.mean_text {
         Some(path) => Some(mean_text_embedding(&config, &params, path)?),
         None => None,
@@ -62,35 +62,6 @@ pub fn run(args: &ExportArgs) -> Result<()> {
         args.out.display()
     );
     Ok(())
-}
-
-/// What is exported.
-struct Source {
-    weights: PathBuf,
-    config: Config,
-    params: Params,
-}
-
-impl Source {
-    /// A checkpoint of a run, or weights with what describes them: `--model`, or the file beside.
-    fn read(args: &ExportArgs) -> Result<Self> {
-        if let Ok(folder) = checkpoint::locate(&args.checkpoint) {
-            ensure!(args.model.is_none(), "a checkpoint has its own description: no --model");
-            let (config, params) = checkpoint::load_model(&folder, Device::Cpu)?;
-            return Ok(Source { weights: folder.join(checkpoint::MODEL_FILE), config, params });
-        }
-        let config = match &args.model {
-            Some(model) => Config::named_or_file(model)?,
-            None => {
-                let weights = Checkpoint::open(&args.checkpoint).with_context(|| {
-                    format!("{} holds no checkpoint of ours either", args.checkpoint.display())
-                })?;
-                Config::try_from(&Architecture::find(None, &weights)?)?
-            }
-        };
-        let params = Params::load(&args.checkpoint, &config.model_cfg, Device::Cpu)?;
-        Ok(Source { weights: args.checkpoint.clone(), config, params })
-    }
 }
 
 /// Mean of the embeddings of distinct captions, evenly picked from a label file.

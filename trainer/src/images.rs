@@ -2,15 +2,18 @@
 //!
 //! Decoding costs more than a training step of a small model, so where a set fits into memory
 //! it is decoded once, before the first step; 100,000 pictures of 64×64 take 1.2 GB. Larger
-//! sets are decoded batch by batch ([`crate::loader`]).
+//! sets are decoded batch by batch ([`crate::loader`]), or piece by piece where they are only
+//! encoded ([`crate::encode::places`]).
 
 use std::borrow::Borrow;
+use std::fmt;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use pgclip_clip::decode::{Limits, decode};
 use pgclip_clip::model::{ImageConfig, Interpolation, ResizeMode};
 use pgclip_clip::preprocess::Preprocessor;
 use rayon::prelude::*;
+use sysinfo::System;
 
 use crate::config::Config;
 use crate::data::Labels;
@@ -66,6 +69,14 @@ pub struct Broken {
     pub why: String,
 }
 
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.why)
+    }
+}
+
+impl std::error::Error for Broken {}
+
 /// The pictures that could be read.
 #[derive(Debug)]
 pub struct Loaded {
@@ -97,6 +108,24 @@ impl Reader {
         };
         pixels().map_err(|error| Broken { place: place.clone(), why: format!("{error:#}") })
     }
+}
+
+/// Bytes of so many decoded pictures.
+pub fn decoded_bytes(count: usize, config: &Config) -> u64 {
+    let side = config.model_cfg.vision_cfg.image_size as u64;
+    count as u64 * side * side * 3
+}
+
+/// Bytes of decoded pictures that are held in memory at most: as asked for (MiB), or half of what
+/// is free, in the container where there is one.
+pub fn most_in_memory(mebibytes: Option<u64>) -> Result<u64> {
+    if let Some(mebibytes) = mebibytes {
+        return Ok(mebibytes.saturating_mul(1 << 20));
+    }
+    let mut system = System::new().context("cannot tell how much memory is free (--in-memory)")?;
+    system.refresh_memory();
+    let limit = system.cgroup_limits().map_or(u64::MAX, |limits| limits.free_memory);
+    Ok(system.available_memory().min(limit) / 2)
 }
 
 /// Reads all pictures of a label file into memory. Missing files are an error; those that
@@ -156,27 +185,28 @@ pub fn load_readable<P: Borrow<Place> + Sync>(places: &[P], config: &Config) -> 
     Loaded { pictures: Pictures { size: reader.size, bytes }, kept, broken }
 }
 
+/// Broken pictures that are named.
+pub const MOST_NAMED: usize = 10;
+
 /// Names the pictures that could not be read, the first ten of them.
 pub fn report(broken: &[Broken]) {
-    const MOST: usize = 10;
     if broken.is_empty() {
         return;
     }
-    eprintln!("{} pictures could not be read and were left out:", broken.len());
-    for Broken { place, why } in broken.iter().take(MOST) {
-        eprintln!("  {place}: {why}");
+    eprintln!("{} pictures cannot be read and are left out:", broken.len());
+    for broken in broken.iter().take(MOST_NAMED) {
+        eprintln!("  {broken}");
     }
-    if broken.len() > MOST {
-        eprintln!("  … and {} more", broken.len() - MOST);
+    if broken.len() > MOST_NAMED {
+        eprintln!("  … and {} more", broken.len() - MOST_NAMED);
     }
 }
 
 /// An error where none of `count` pictures could be read: the folder is likely another.
 pub fn some_readable(count: usize, broken: &[Broken]) -> Result<()> {
     match broken.first() {
-        Some(Broken { place, why }) if broken.len() >= count => bail!(
-            "none of {count} pictures could be read, the first: {place}: {why} \
-             (--images names their folder)"
+        Some(first) if broken.len() >= count => bail!(
+            "none of {count} pictures could be read, the first: {first} (--images names their folder)"
         ),
         _ => Ok(()),
     }

@@ -22,12 +22,13 @@ use crate::model::{Clip, Precision};
 use crate::params::Params;
 use crate::place::Place;
 use crate::search::{self, Hits, Method};
-use crate::{checkpoint, encode, tokens, torch};
+use crate::weights::{Weights, WeightsArgs};
+use crate::{encode, tokens, torch};
 
 #[derive(Debug, Args)]
 pub struct InferArgs {
-    /// A checkpoint, or a run (its last one)
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub weights: WeightsArgs,
     /// Folder of the gallery; pictures in folders below it count too
     #[arg(long, value_name = "DIR")]
     pub images: PathBuf,
@@ -94,7 +95,7 @@ pub fn run(args: &InferArgs) -> Result<()> {
         }
     }
     let names = gallery(&args.images)?;
-    let (config, params) = checkpoint::load_model(&checkpoint::locate(&args.checkpoint)?, device)?;
+    let Weights { config, params, .. } = args.weights.read(device)?;
     let model = Clip::new(&config, &params, Precision::Fp32);
     let encoder = Encoder { config: &config, params: &params, model: &model, device };
 
@@ -175,20 +176,11 @@ impl Encoder<'_> {
         names: Vec<String>,
         batch: usize,
     ) -> Result<(Vec<String>, Tensor)> {
-        let (mut kept, mut parts, mut broken) = (Vec::new(), Vec::new(), Vec::new());
-        for names in names.chunks(batch) {
-            let places: Vec<Place> =
-                names.iter().map(|name| Place::File(folder.join(name))).collect();
-            let loaded = images::load_readable(&places, self.config);
-            if !loaded.kept.is_empty() {
-                parts.push(encode::pictures(self.model, &loaded.pictures, self.device));
-            }
-            kept.extend(loaded.kept.iter().map(|&at| names[at].clone()));
-            broken.extend(loaded.broken);
-        }
-        images::some_readable(names.len(), &broken)?;
-        images::report(&broken);
-        Ok((kept, Tensor::cat(&parts, 0)))
+        let places: Vec<Place> = names.iter().map(|name| Place::File(folder.join(name))).collect();
+        let found = encode::places(self.model, self.config, &places, batch, self.device)?;
+        images::report(&found.broken);
+        let kept = found.kept.into_iter().map(|at| names[at].clone()).collect();
+        Ok((kept, found.embeddings))
     }
 
     /// Embeddings of the queries [Q, D]: of the prompts that enhancement writes for them, the

@@ -22,6 +22,7 @@ pub mod place;
 pub mod tokens;
 
 pub mod batch;
+pub mod loader;
 
 pub mod architectures;
 pub mod config;
@@ -38,7 +39,10 @@ pub mod schedule;
 pub mod shim;
 
 pub mod checkpoint;
+pub mod weights;
+
 pub mod learn;
+pub mod tensorboard;
 pub mod train;
 
 pub mod augment;

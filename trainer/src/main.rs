@@ -1,14 +1,16 @@
 //! The `pgclip-train` binary: parses the command line and runs one command.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 use clap::Parser;
 
 use pgclip_train::args::{Cli, Command};
 use pgclip_train::{ablation, augment, eval, export, infer, prepare, soup, synth, torch, train};
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let cli = Cli::parse();
-    match cli.command {
+    let done = match cli.command {
         Command::Synth(args) => synth::run(&args),
         Command::Prepare(args) => prepare::run(&args),
         Command::Augment(args) => {
@@ -17,7 +19,7 @@ fn main() -> Result<()> {
         }
         Command::Train(args) => {
             torch::prepare(args.threads)?;
-            train::run(&args)
+            return train::run(&args);
         }
         Command::Eval(args) => {
             torch::prepare(args.threads)?;
@@ -39,5 +41,6 @@ fn main() -> Result<()> {
             torch::prepare(args.threads)?;
             ablation::run(&args)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

@@ -15,7 +15,7 @@ use plotters::prelude::*;
 
 use crate::data::Labels;
 use crate::eval::Evaluation;
-use crate::images::Pictures;
+use crate::images::Reader;
 use crate::ranks::{Measures, Ranked, recall};
 
 /// Queries in each gallery, and pictures for each.
@@ -31,7 +31,7 @@ pub fn page(
     checkpoint: &Path,
     evaluation: &Evaluation,
     labels: &Labels,
-    pictures: &Pictures,
+    reader: &Reader,
 ) -> Result<String> {
     let report = &evaluation.report;
     let sets: Vec<(&str, &[Ranked], &Measures)> = [
@@ -51,7 +51,7 @@ pub fn page(
     }
     let texts: Vec<&str> = labels.captions.iter().map(|caption| caption.text.as_str()).collect();
     let pairs: Vec<&str> = evaluation.colour_type_texts.iter().map(String::as_str).collect();
-    let gallery = Gallery { labels, pictures };
+    let gallery = Gallery { labels, reader };
     let mut galleries = Vec::new();
     for (name, texts, ranked) in [
         ("Captions", &texts, &evaluation.captions),
@@ -107,7 +107,7 @@ fn misses(ranked: &[Ranked]) -> Vec<usize> {
 
 struct Gallery<'a> {
     labels: &'a Labels,
-    pictures: &'a Pictures,
+    reader: &'a Reader,
 }
 
 impl Gallery<'_> {
@@ -132,11 +132,11 @@ impl Gallery<'_> {
     fn picture(&self, index: usize, note: &str, right: bool) -> Result<Value> {
         let sample = &self.labels.samples[index];
         let caption = &self.labels.captions[sample.captions[0] as usize].text;
-        let size = self.pictures.size as u32;
-        let pixels = self.pictures.get(index);
+        let size = self.reader.size as u32;
+        let pixels = self.reader.read(&sample.place)?;
         let mut jpeg = Vec::new();
         JpegEncoder::new_with_quality(&mut jpeg, 85).encode(
-            pixels,
+            &pixels,
             size,
             size,
             image::ExtendedColorType::Rgb8,

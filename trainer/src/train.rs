@@ -6,20 +6,25 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
-use std::time::Instant;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use indicatif::ProgressBar;
 use tch::{Device, no_grad};
 
-use crate::args::TrainArgs;
+use crate::args::{ReportTo, TrainArgs};
 use crate::batch::{Augment, Sampler, Source};
 use crate::config::Config;
 use crate::data::Labels;
-use crate::images::Pictures;
+use crate::images::Broken;
 use crate::interrupt::Interrupt;
 use crate::learn::{Learner, Stats};
+use crate::lines::Captions;
+use crate::loader::{Feed, Loader};
 use crate::params::Params;
 use crate::progress::progress_bar;
+use crate::tensorboard::{Events, Numbers};
 use crate::tokens::Noise;
 use crate::{checkpoint, data, eval, images, schedule, tokens, torch};
 
@@ -28,29 +33,29 @@ const READ_EVERY: usize = 16;
 /// Pictures of a failed batch that are named.
 const MOST_NAMED: usize = 8;
 
-/// Runs `pgclip-train train`.
-pub fn run(args: &TrainArgs) -> Result<()> {
+/// Runs `pgclip-train train`; fails with 130 (143) where Ctrl-C (SIGTERM) ended the run early.
+pub fn run(args: &TrainArgs) -> Result<ExitCode> {
     check(args)?;
     let device = torch::device(&args.device)?;
     let images = args.images.as_deref();
-    let mut labels = Labels::read_as(&args.train_data, images, args.captions, &args.csv)?;
-    let mut run = Run::open(args, &labels, device)?;
-    let pictures = images::load(&mut labels, &run.learner.config)?;
+    let labels = Labels::read_as(&args.train_data, images, args.captions, &args.csv)?;
+    let run = Run::open(args, &labels, device)?;
     ensure!(
         labels.samples.len() >= pairs(args),
         "{} pictures are fewer than a batch of {}",
         labels.samples.len(),
         pairs(args)
     );
+    let most_bytes = images::most_in_memory(args.in_memory)?;
     let held_out = match &args.val_data {
         Some(path) => {
-            let mut labels = Labels::read(path, None)?;
-            let pictures = images::load(&mut labels, &run.learner.config)?;
-            Some((labels, pictures))
+            let images = args.val_images.as_deref();
+            let labels = Labels::read_as(path, images, Captions::Given, &args.csv)?;
+            Some(eval::Set::open(labels, &run.learner.config, most_bytes)?)
         }
         None => None,
     };
-    run.train(&labels, &pictures, held_out.as_ref())
+    run.train(&labels, held_out, most_bytes)
 }
 
 /// Refuses settings that cannot work.
@@ -77,6 +82,24 @@ struct Run<'a> {
     step: u64,
     settings: BTreeMap<String, String>,
     log: File,
+    events: Option<Events>,
+    /// Pictures that turned out not to be readable under way.
+    broken: usize,
+}
+
+/// How far a run goes, and what it keeps.
+struct Plan {
+    /// Steps in all, on which the learning rate depends.
+    steps: u64,
+    /// The last step of this call.
+    last: u64,
+    retention: checkpoint::Retention,
+}
+
+/// A step whose loss has not been read from the device.
+struct Unread {
+    stats: Stats,
+    samples: Vec<u32>,
 }
 
 impl<'a> Run<'a> {
@@ -121,17 +144,22 @@ impl<'a> Run<'a> {
         text += &format!("parameters: {}\ndevice: {device:?}\n", learner.params.count());
         fs::write(args.out.join("params.txt"), text)?;
         let log = OpenOptions::new().create(true).append(true).open(args.out.join("out.log"))?;
-        Ok(Run { args, learner, step, settings, log })
+        let events = match args.report_to {
+            Some(ReportTo::Tensorboard) => Some(Events::create(&args.out)?),
+            None => None,
+        };
+        Ok(Run { args, learner, step, settings, log, events, broken: 0 })
     }
 
     fn train(
-        &mut self,
+        mut self,
         labels: &Labels,
-        pictures: &Pictures,
-        held_out: Option<&(Labels, Pictures)>,
-    ) -> Result<()> {
+        mut held_out: Option<eval::Set>,
+        most_bytes: u64,
+    ) -> Result<ExitCode> {
         let args = self.args;
-        let context_length = self.learner.config.model_cfg.text_cfg.context_length as usize;
+        let config = &self.learner.config;
+        let context_length = config.model_cfg.text_cfg.context_length as usize;
         let table = self.learner.params.token_rows.as_deref();
         let rows: Vec<Vec<i64>> = tokens::tokenize_all(labels, context_length)
             .iter()
@@ -139,7 +167,6 @@ impl<'a> Run<'a> {
             .collect();
         let source = Source {
             labels,
-            pictures,
             rows: &rows,
             noise: Noise { probability: args.token_noise },
             augment: Augment { flip: args.flip, shift: args.shift, brightness: args.brightness },
@@ -147,15 +174,7 @@ impl<'a> Run<'a> {
             seed: args.seed,
             multi_positive: args.learn.multi_positive,
         };
-        self.write(&format!(
-            "{} pictures, {} captions, {} parameters, {} rows of tokens, from step {}",
-            pictures.len(),
-            rows.len(),
-            self.learner.params.count(),
-            self.learner.params.get("token_embedding.weight").size()[0],
-            self.step
-        ))?;
-        let mut sampler = Sampler::new(pictures.len(), pairs(args), args.seed);
+        let mut sampler = Sampler::new(labels.samples.len(), pairs(args), args.seed);
         if args.learn.unique_captions {
             sampler = sampler.with_unique_captions(labels);
         }
@@ -165,22 +184,54 @@ impl<'a> Run<'a> {
             last: args.keep,
             every: args.save_frequency.saturating_mul(per_epoch),
         };
-        let last = args.stop_after.map_or(steps, |stop| stop.min(steps));
+        let plan =
+            Plan { steps, last: args.stop_after.map_or(steps, |stop| stop.min(steps)), retention };
+        let loader = Loader::new(source, sampler, config, most_bytes, args.workers)?;
+        self.write(&format!(
+            "{} pictures{}, {} captions, {} parameters, {} rows of tokens, from step {}",
+            labels.samples.len(),
+            if loader.in_memory() { " in memory" } else { ", decoded batch by batch" },
+            rows.len(),
+            self.learner.params.count(),
+            self.learner.params.get("token_embedding.weight").size()[0],
+            self.step
+        ))?;
+        std::thread::scope(|scope| {
+            let feed = loader.feed(scope, self.step..plan.last)?;
+            self.steps(&plan, &feed, labels, held_out.as_mut())
+        })
+    }
+
+    /// Takes steps until the last, or until somebody asks to stop.
+    fn steps(
+        &mut self,
+        plan: &Plan,
+        feed: &Feed,
+        labels: &Labels,
+        mut held_out: Option<&mut eval::Set>,
+    ) -> Result<ExitCode> {
+        let args = self.args;
+        let &Plan { steps, last, retention } = plan;
         let bar = progress_bar(steps, "train").with_position(self.step);
-        let (mut since, mut seen) = (Instant::now(), 0u64);
-        let mut unread: Vec<Stats> = Vec::new();
+        let (mut since, mut seen, mut waited) = (Instant::now(), 0, Duration::ZERO);
+        let mut unread: Vec<Unread> = Vec::new();
         let interrupt = Interrupt::watch()?;
         while self.step < last {
-            let batch = source.batch(self.step, sampler.samples(self.step));
-            let rate = schedule::cosine(self.step, args.lr, args.warmup, steps);
-            let stats = self.learner.step(&batch, self.step, rate).with_context(|| {
-                format!("step {} failed; the last checkpoint is kept", self.step + 1)
-            })?;
-            self.step += 1;
-            unread.push(stats);
-            bar.inc(1);
-            seen += pairs(args) as u64;
-            let logs = self.step.is_multiple_of(args.log_every);
+            let before = Instant::now();
+            let fed = feed.next(&interrupt)?;
+            waited += before.elapsed();
+            if let Some(fed) = fed {
+                self.note(&fed.broken, &bar)?;
+                let rate = self.rate(steps);
+                let stats = self.learner.step(&fed.batch, self.step, rate).with_context(|| {
+                    format!("step {} failed; the last checkpoint is kept", self.step + 1)
+                })?;
+                self.step += 1;
+                unread.push(Unread { stats, samples: fed.samples });
+                bar.inc(1);
+                seen += 1;
+            }
+            let logs = seen > 0 && self.step.is_multiple_of(args.log_every);
             let asked = interrupt.asked();
             let saves = asked
                 || self.step.is_multiple_of(args.save_every)
@@ -190,81 +241,109 @@ impl<'a> Run<'a> {
             if !logs && !saves && unread.len() < patience {
                 continue;
             }
-            let (loss, norm) = self.read(&mut unread, &mut sampler, labels)?;
-            let speed = seen as f64 / since.elapsed().as_secs_f64();
-            bar.set_message(format!("loss {loss:.3} lr {rate:.2e} {speed:.0} samples/s"));
-            if logs {
-                let scale = no_grad(|| self.learner.model.logit_scale.exp()).double_value(&[]);
-                self.write(&format!(
-                    "step {} loss {loss:.4} norm {norm:.3} scale {scale:.2} lr {rate:.3e} samples/s {speed:.1}",
-                    self.step
-                ))?;
-                (since, seen) = (Instant::now(), 0);
+            if let Some((loss, norm)) = self.read(&mut unread, labels)? {
+                let numbers = Numbers {
+                    loss,
+                    norm,
+                    scale: no_grad(|| self.learner.model.logit_scale.exp()).double_value(&[]),
+                    rate: schedule::cosine(self.step - 1, args.lr, args.warmup, steps),
+                    samples_per_second: seen as f64 * pairs(args) as f64
+                        / since.elapsed().as_secs_f64(),
+                    data_time: waited.as_secs_f64() / f64::from(seen),
+                };
+                bar.set_message(numbers.short());
+                if logs {
+                    self.write(&format!("step {} {numbers}", self.step))?;
+                    if let Some(events) = &mut self.events {
+                        events.step(self.step, &numbers)?;
+                    }
+                    (since, seen, waited) = (Instant::now(), 0, Duration::ZERO);
+                }
             }
             if saves {
                 self.save(retention)?;
                 if asked && self.step < last {
                     bar.finish_and_clear();
-                    return self.write(&format!(
+                    self.write(&format!(
                         "stopped after step {} of {steps}, which is saved; the same command with \
                          --resume goes on",
                         self.step
-                    ));
-                }
-                if let Some((labels, pictures)) = held_out {
-                    let report = eval::measure(
-                        &self.learner.model,
-                        &self.learner.params,
-                        &self.learner.config,
-                        labels,
-                        pictures,
-                        self.learner.device(),
-                    )?;
-                    self.write(&format!(
-                        "step {} held out: captions R@1 {:.3} mAP@10 {:.3}, colour+type R@1 {:.3} mAP@10 {:.3}",
-                        self.step,
-                        report.captions.recall_at_1,
-                        report.captions.map_at_10,
-                        report.colour_type.recall_at_1,
-                        report.colour_type.map_at_10
                     ))?;
+                    return Ok(ExitCode::from(interrupt.status()));
                 }
-                (since, seen) = (Instant::now(), 0);
+                if let Some(set) = held_out.as_deref_mut() {
+                    self.measure(set)?;
+                }
+                (since, seen, waited) = (Instant::now(), 0, Duration::ZERO);
             }
         }
         bar.finish_and_clear();
+        if self.broken > 0 {
+            self.write(&format!("{} pictures could not be read", self.broken))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// The learning rate of the next step.
+    fn rate(&self, steps: u64) -> f64 {
+        schedule::cosine(self.step, self.args.lr, self.args.warmup, steps)
+    }
+
+    /// Names pictures that turned out not to be readable, the first ten of the run.
+    fn note(&mut self, broken: &[Broken], bar: &ProgressBar) -> Result<()> {
+        for broken in broken {
+            self.broken += 1;
+            let line = match self.broken {
+                ..=images::MOST_NAMED => format!("another picture stands in for {broken}"),
+                number if number == images::MOST_NAMED + 1 => {
+                    "more pictures cannot be read; they are counted at the end".into()
+                }
+                _ => continue,
+            };
+            bar.suspend(|| self.write(&line))?;
+        }
         Ok(())
+    }
+
+    /// Measures the model on the held-out set.
+    fn measure(&mut self, set: &mut eval::Set) -> Result<()> {
+        let Learner { model, params, config, .. } = &self.learner;
+        let report = eval::measure(model, params, config, set, self.learner.device())?;
+        if let Some(events) = &mut self.events {
+            events.held_out(self.step, &report)?;
+        }
+        self.write(&format!(
+            "step {} held out: captions R@1 {:.3} mAP@10 {:.3}, colour+type R@1 {:.3} mAP@10 {:.3}",
+            self.step,
+            report.captions.recall_at_1,
+            report.captions.map_at_10,
+            report.colour_type.recall_at_1,
+            report.colour_type.map_at_10
+        ))
     }
 
     /// Reads the losses and norms of the last steps; gives those of the very last. The first that
     /// is no finite number ends the run: nothing is saved after it.
-    fn read(
-        &self,
-        unread: &mut Vec<Stats>,
-        sampler: &mut Sampler,
-        labels: &Labels,
-    ) -> Result<(f64, f64)> {
+    fn read(&self, unread: &mut Vec<Unread>, labels: &Labels) -> Result<Option<(f64, f64)>> {
         let first = self.step - unread.len() as u64; // steps done before the first of them
-        let mut last = (0.0, 0.0);
-        for (at, stats) in unread.drain(..).enumerate() {
+        let mut last = None;
+        for (at, Unread { stats, samples }) in unread.drain(..).enumerate() {
             let (loss, norm) = (stats.loss.double_value(&[]), stats.norm.double_value(&[]));
             if !loss.is_finite() || !norm.is_finite() {
-                let step = first + at as u64;
-                let batch = sampler.samples(step);
                 let path = |&sample: &u32| &labels.samples[sample as usize].place;
                 let named: Vec<String> =
-                    batch.iter().take(MOST_NAMED).map(|sample| path(sample).to_string()).collect();
+                    samples.iter().take(MOST_NAMED).map(|s| path(s).to_string()).collect();
                 bail!(
                     "step {}: the loss is {loss}, the norm of its gradients {norm}; a smaller --lr, \
                      a longer --warmup or --grad-clip-norm may help, and the last checkpoint is \
                      kept. Its batch of {}: {}{}",
-                    step + 1,
-                    batch.len(),
+                    first + at as u64 + 1,
+                    samples.len(),
                     named.join(", "),
-                    if batch.len() > MOST_NAMED { ", …" } else { "" }
+                    if samples.len() > MOST_NAMED { ", …" } else { "" }
                 );
             }
-            last = (loss, norm);
+            last = Some((loss, norm));
         }
         Ok(last)
     }
@@ -297,7 +376,11 @@ fn first_params(
     device: Device,
 ) -> Result<Params> {
     if let Some(path) = &args.pretrained {
-        return Params::load(path, &config.model_cfg, device);
+        let path = match checkpoint::locate(path) {
+            Ok(folder) => folder.join(checkpoint::MODEL_FILE),
+            Err(_) => path.clone(),
+        };
+        return Params::load(&path, &config.model_cfg, device);
     }
     let text = &config.model_cfg.text_cfg;
     let rows = if args.compact_vocabulary {

@@ -1,5 +1,5 @@
 //! Checkpoints on disk: safetensors files or torch's archives, mapped, in open_clip's or Hugging
-//! Face's naming.
+//! Face's naming; or the weights of a model directory.
 //!
 //! The one place where file names and tensor names are interpreted; from here on a tensor is
 //! known by open_clip's name for it.
@@ -12,10 +12,14 @@ use std::path::{Path, PathBuf};
 use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 
-use crate::archive;
+use pgclip_clip::model::CONFIG_FILE;
+
+use crate::config::Architecture;
 use crate::error::ExportError;
+use crate::import::Made;
 use crate::naming::Naming;
 use crate::tensor::Tensor;
+use crate::{archive, import};
 
 /// Names under which a folder's weights are looked for, in this order.
 const WEIGHT_FILES: [&str; 7] = [
@@ -33,8 +37,27 @@ pub struct Checkpoint {
     /// What was named, or found in the folder that was named.
     pub path: PathBuf,
     pub naming: Naming,
-    files: Vec<Mmap>,
+    /// The architecture, where the weights came with it in a model directory.
+    pub architecture: Option<Architecture>,
+    files: Vec<Bytes>,
     tensors: BTreeMap<String, Entry>,
+}
+
+/// The bytes of a file, or of one tensor.
+enum Bytes {
+    Mapped(Mmap),
+    Made(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Made(bytes) => bytes,
+        }
+    }
 }
 
 struct Entry {
@@ -46,8 +69,12 @@ struct Entry {
 
 impl Checkpoint {
     /// Maps the weights at `path`: a safetensors file, an archive of `torch.save` (`.pt`, `.bin`),
-    /// the index of a model in several of them, or a folder with any of these.
+    /// the index of a model in several of them, or a folder with any of these. Of a model directory
+    /// the weights are taken out of its graphs.
     pub fn open(path: &Path) -> Result<Self, ExportError> {
+        if path.join(CONFIG_FILE).is_file() {
+            return Self::of_model(path);
+        }
         let path = if path.is_dir() {
             WEIGHT_FILES
                 .iter()
@@ -66,13 +93,30 @@ impl Checkpoint {
                     return Err(ExportError::Safetensors { path: part, message });
                 }
             }
-            files.push(file);
+            files.push(Bytes::Mapped(file));
         }
         let naming = Naming::of(tensors.keys().map(String::as_str)).ok_or_else(|| {
             let first = tensors.keys().next().cloned().unwrap_or_default();
             ExportError::NotClip { path: path.clone(), count: tensors.len(), first }
         })?;
-        Ok(Self { path, naming, files, tensors })
+        Ok(Self { path, naming, architecture: None, files, tensors })
+    }
+
+    fn of_model(dir: &Path) -> Result<Self, ExportError> {
+        let (made, architecture) = import::read(dir)?;
+        let (mut files, mut tensors) = (Vec::new(), BTreeMap::new());
+        for (name, Made { shape, dtype, bytes }) in made {
+            let entry = Entry { file: files.len(), dtype, shape, bytes: 0..bytes.len() };
+            tensors.insert(name, entry);
+            files.push(Bytes::Made(bytes));
+        }
+        Ok(Self {
+            path: dir.into(),
+            naming: Naming::OpenClip,
+            architecture: Some(architecture),
+            files,
+            tensors,
+        })
     }
 
     /// The folder in which the description of the architecture is looked for.

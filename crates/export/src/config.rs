@@ -1,7 +1,7 @@
 //! The architecture of a CLIP, and where its description is found.
 //!
-//! Heads, activation and preprocessing cannot be told from weights, so a description is always
-//! needed: open_clip's `open_clip_config.json` (or one of its bare model configurations), or
+//! Heads, activation and preprocessing cannot be told from weights, so a description is needed
+//! unless they come in a model directory: open_clip's `open_clip_config.json` (or one of its bare model configurations), or
 //! Hugging Face's `config.json` with `preprocessor_config.json` beside it. Both become the one
 //! [`Architecture`] here; what weights can tell is checked against it as they are read.
 
@@ -84,11 +84,13 @@ impl Default for Preprocessing {
 }
 
 impl Architecture {
-    /// Reads the description at `path`, or else the one beside the weights.
+    /// Reads the description at `path`, or else the one that the weights came with or that lies
+    /// beside them.
     pub fn find(path: Option<&Path>, weights: &Checkpoint) -> Result<Self, ExportError> {
-        match path {
-            Some(path) => Self::read(path),
-            None => Self::read(&beside(weights)?),
+        match (path, &weights.architecture) {
+            (Some(path), _) => Self::read(path),
+            (None, Some(architecture)) => Ok(architecture.clone()),
+            (None, None) => Self::read(&beside(weights)?),
         }
     }
 

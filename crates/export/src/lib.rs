@@ -3,7 +3,8 @@
 //! In the order data flows: a `checkpoint` maps the files and knows how they name things, a
 //! `config` says what the architecture is, `weights` holds the one to the other. `vision` and
 //! `text` build the two towers as graphs, of the blocks in `block`; `onnx` writes a graph with the
-//! messages in `proto`, and [`export()`] puts the directory together. Used by
+//! messages in `proto`, and [`export()`] puts the directory together. `import` goes the other way:
+//! a model directory is a checkpoint too. Used by
 //! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
 //! [`RandomClip`] makes weights to measure with.
 
@@ -14,6 +15,7 @@ mod config;
 mod error;
 mod export;
 mod graph;
+mod import;
 mod naming;
 mod onnx;
 mod pickle;

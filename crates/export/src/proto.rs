@@ -1,4 +1,4 @@
-//! The ONNX messages that the exporter writes, and no others, as `prost` structs.
+//! The ONNX messages that the exporter writes and reads back, and no others, as `prost` structs.
 //!
 //! Field numbers are those of `onnx.proto` (IR version 9, <https://github.com/onnx/onnx>). They
 //! are written out by hand because a dozen messages are easier to read than a generator in the

@@ -172,7 +172,7 @@ impl<'a> Recipe<'a> {
 }
 
 /// The transpose of a row-major matrix of `columns` columns, in blocks that fit the cache.
-fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+pub fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
     const BLOCK: usize = 32;
     let rows = values.len() / columns.max(1);
     let mut result = vec![0.0; values.len()];

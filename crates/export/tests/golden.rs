@@ -10,7 +10,7 @@ use ort::environment::Environment;
 use ort::session::Session;
 use ort::value::Tensor;
 use pgclip_clip::model::ModelDir;
-use pgclip_export::{Options, Precision, export};
+use pgclip_export::{Architecture, Checkpoint, Options, Precision, export};
 use safetensors::SafeTensors;
 
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -60,9 +60,13 @@ struct Exported {
 }
 
 fn exported(name: &str, options: &Options) -> Exported {
+    exported_from(&golden(name), options)
+}
+
+fn exported_from(weights: &Path, options: &Options) -> Exported {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("model");
-    export(&golden(name), None, options, &dir).unwrap();
+    export(weights, None, options, &dir).unwrap();
     let model = ModelDir::open(&dir).unwrap();
     model.verify(|_| ()).unwrap();
     let open = |file: &str| session(&dir.join(file));
@@ -133,8 +137,12 @@ fn least_cosine(found: &[f32], expected: &[f32], dimensions: usize) -> f64 {
 }
 
 fn agrees(name: &str, precision: Precision, least: f64) {
+    let model = exported(name, &Options { precision, ..Options::default() });
+    model_agrees(name, model, &format!("{precision:?}"), least);
+}
+
+fn model_agrees(name: &str, mut model: Exported, what: &str, least: f64) {
     let expected = expected(name);
-    let mut model = exported(name, &Options { precision, ..Options::default() });
     let scale = model.model.config.logit_scale;
     assert!((scale / expected.logit_scale - 1.0).abs() < 1e-5, "logit scale {scale}");
     let length = expected.tokens.1[1];
@@ -142,7 +150,7 @@ fn agrees(name: &str, precision: Precision, least: f64) {
     let text = texts(&mut model.text, &expected.tokens.0, length);
     let image = least_cosine(&image, &expected.image, expected.dimensions);
     let text = least_cosine(&text, &expected.text, expected.dimensions);
-    println!("{name} {precision:?}: least cosine of images {image:.7}, of texts {text:.7}");
+    println!("{name} {what}: least cosine of images {image:.7}, of texts {text:.7}");
     assert!(image >= least && text >= least, "{name}: images {image}, texts {text}");
 }
 
@@ -191,4 +199,46 @@ fn weights_in_a_second_file_give_the_same_embeddings() {
     let (tokens, shape) = &expected.tokens;
     let text = |session: &mut Session| texts(session, tokens, shape[1]);
     assert_eq!(text(&mut external.text), text(&mut inline.text));
+}
+
+/// A model directory gives its weights back: exported anew they compute the same, and all that a
+/// description would say is known.
+#[test]
+fn a_model_directory_can_be_exported_again() {
+    let beside = Options { most_inline_bytes: 1000, ..Options::default() };
+    let halves = Options { precision: Precision::Fp16Storage, ..Options::default() };
+    for name in ["erf_gelu", "open_clip", "hugging_face"] {
+        let cases =
+            [(Options::default(), 0.9999), (beside.clone(), 0.9999), (halves.clone(), 0.999)];
+        for (options, least) in cases {
+            let first = exported(name, &options);
+            let again = exported_from(&first.model.path, &Options::default());
+            let (was, is) = (&first.model.config, &again.model.config);
+            assert_eq!((&is.architecture, &is.image), (&was.architecture, &was.image));
+            assert_eq!((is.dimensions, &is.text), (was.dimensions, &was.text));
+            let found = Checkpoint::open(&first.model.path).unwrap().architecture;
+            let weights = Checkpoint::open(&golden(name)).unwrap();
+            let mut described = Architecture::find(None, &weights).unwrap();
+            described.preprocessing = found.clone().unwrap().preprocessing; // as f32 in JSON
+            assert_eq!(found, Some(described));
+            model_agrees(name, again, "read back", least);
+        }
+    }
+}
+
+/// A graph of somebody else's has other names; one that was changed has another digest.
+#[test]
+fn weights_are_read_from_whole_models_of_ours_alone() {
+    let model = exported("open_clip", &Options::default());
+    let path = model.model.path.join("text.onnx");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(6).position(|part| part == b"pgclip").unwrap();
+    bytes[at] = b'q';
+    std::fs::write(&path, bytes).unwrap();
+    let message = |dir: &Path| Checkpoint::open(dir).err().unwrap().to_string();
+    assert!(message(&model.model.path).contains("text.onnx"), "{}", message(&model.model.path));
+
+    let mut config = model.model.config.clone();
+    config.write(&model.model.path, &["image.onnx", "text.onnx"]).unwrap();
+    assert!(message(&model.model.path).contains("was not written by pgclip"));
 }
