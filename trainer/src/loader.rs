@@ -191,13 +191,13 @@ impl<'a> Loader<'a> {
             .iter()
             .filter_map(|sample| Some(*sample).filter(readable).or_else(|| followers.next()))
             .collect();
-        let wanted = samples.len();
-        if chosen.len() < wanted {
-            images::some_readable(broken.len(), found)?;
+        if chosen.len() < samples.len() {
+            let example = found.first().map(|broken| format!(", {broken}")).unwrap_or_default();
             bail!(
-                "{} of {} pictures can be read, which is less than a batch of {wanted}",
-                broken.iter().filter(|broken| !**broken).count(),
-                broken.len()
+                "{} of {} pictures cannot be read{example}; the others are fewer than a batch of {}",
+                broken.iter().filter(|broken| **broken).count(),
+                broken.len(),
+                samples.len()
             );
         }
         Ok(chosen)

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail, ensure};
 use pgclip_export::{Checkpoint, Dtype, ExportError, Naming};
@@ -124,6 +125,9 @@ impl Params {
         device: Device,
     ) -> Result<Self> {
         check_token_rows(config, token_rows.as_deref())?;
+        // The generator is the process's: nobody else may draw before all is drawn.
+        static DRAWING: Mutex<()> = Mutex::new(());
+        let _drawing = DRAWING.lock().unwrap_or_else(PoisonError::into_inner);
         tch::manual_seed(seed as i64);
         let rows = row_count(config, token_rows.as_deref());
         let cpu = (Kind::Float, Device::Cpu);

@@ -187,6 +187,7 @@ impl<'a> Run<'a> {
         let plan =
             Plan { steps, last: args.stop_after.map_or(steps, |stop| stop.min(steps)), retention };
         let loader = Loader::new(source, sampler, config, most_bytes, args.workers)?;
+        let interrupt = Interrupt::watch()?;
         self.write(&format!(
             "{} pictures{}, {} captions, {} parameters, {} rows of tokens, from step {}",
             labels.samples.len(),
@@ -198,7 +199,7 @@ impl<'a> Run<'a> {
         ))?;
         std::thread::scope(|scope| {
             let feed = loader.feed(scope, self.step..plan.last)?;
-            self.steps(&plan, &feed, labels, held_out.as_mut())
+            self.steps(&plan, &feed, &interrupt, labels, held_out.as_mut())
         })
     }
 
@@ -207,6 +208,7 @@ impl<'a> Run<'a> {
         &mut self,
         plan: &Plan,
         feed: &Feed,
+        interrupt: &Interrupt,
         labels: &Labels,
         mut held_out: Option<&mut eval::Set>,
     ) -> Result<ExitCode> {
@@ -215,10 +217,9 @@ impl<'a> Run<'a> {
         let bar = progress_bar(steps, "train").with_position(self.step);
         let (mut since, mut seen, mut waited) = (Instant::now(), 0, Duration::ZERO);
         let mut unread: Vec<Unread> = Vec::new();
-        let interrupt = Interrupt::watch()?;
         while self.step < last {
             let before = Instant::now();
-            let fed = feed.next(&interrupt)?;
+            let fed = feed.next(interrupt)?;
             waited += before.elapsed();
             if let Some(fed) = fed {
                 self.note(&fed.broken, &bar)?;

@@ -1,8 +1,11 @@
 //! Label files: read, split, gathered into a lexicon, filled in. Words only, no model.
 
+mod common;
+
 use std::path::Path;
 
 use clap::Parser;
+use common::tar;
 use pgclip_query::enhance;
 use pgclip_train::args::{Cli, Command};
 use pgclip_train::caption::{Captions, in_template};
@@ -232,18 +235,6 @@ fn csvs_with_other_names_and_augmented_captions_are_read_when_asked() {
         assert_eq!(labels.captions[0].text, wanted);
         assert_eq!(labels.captions[1].text, "A bus");
     }
-}
-
-/// Writes a tar of members in this order.
-fn tar(path: &Path, members: &[(&str, &[u8])]) {
-    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
-    for (name, bytes) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        builder.append_data(&mut header, name, *bytes).unwrap();
-    }
-    builder.finish().unwrap();
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use common::{Fixture, contents};
 use pgclip_train::checkpoint;
@@ -29,13 +30,8 @@ fn a_resumed_run_ends_with_the_same_bits() {
     fixture.train("whole", &common).unwrap();
     fixture.train("parts", &[&common[..], &["--stop-after", "7"]].concat()).unwrap();
     fixture.train("parts", &[&common[..], &["--resume"]].concat()).unwrap();
-    let last = |run: &str| checkpoint::locate(&fixture.path(run)).unwrap();
-    assert!(last("whole").ends_with("step_00000014"));
-    for ((name, whole), (_, parts)) in
-        contents(&last("whole")).into_iter().zip(contents(&last("parts")))
-    {
-        assert!(whole == parts, "{name} differs");
-    }
+    assert!(checkpoint::locate(&fixture.path("whole")).unwrap().ends_with("step_00000014"));
+    fixture.same_bits("whole", "parts");
 }
 
 /// The same with everything that keeps a state of its own or draws at random.
@@ -68,14 +64,43 @@ fn a_run_with_all_options_is_resumed_with_the_same_bits() {
     fixture.train("whole", &common).unwrap();
     fixture.train("parts", &[&common[..], &["--stop-after", "3"]].concat()).unwrap();
     fixture.train("parts", &[&common[..], &["--resume"]].concat()).unwrap();
-    let last = |run: &str| checkpoint::locate(&fixture.path(run)).unwrap();
-    for ((name, whole), (_, parts)) in
-        contents(&last("whole")).into_iter().zip(contents(&last("parts")))
-    {
-        assert!(whole == parts, "{name} differs");
-    }
-    let config = std::fs::read_to_string(last("whole").join("open_clip_config.json")).unwrap();
+    fixture.same_bits("whole", "parts");
+    let last = checkpoint::locate(&fixture.path("whole")).unwrap();
+    let config = std::fs::read_to_string(last.join("open_clip_config.json")).unwrap();
     assert!(config.contains("shortest"), "{config}");
+}
+
+/// Ctrl-C, and the SIGTERM of a batch system: the run says how to go on, its status tells the
+/// signal, so that `train && export` does not export half a model, and it ends with the same bits.
+#[test]
+fn an_interrupted_run_is_saved_and_resumed() {
+    let fixture = Fixture::new(48);
+    let common = ["--steps", "60", "--save-every", "100"];
+    fixture.train("whole", &common).unwrap();
+    for (signal, status, run) in [(libc::SIGINT, 130, "int"), (libc::SIGTERM, 143, "term")] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pgclip-train"))
+            .args(fixture.line(run, &common))
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.next().unwrap().ends_with("from step 0"));
+        // SAFETY: kill() takes numbers; the child has not been waited for, so its number is its own.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
+        let last = lines.last().unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(status));
+
+        let words = last.strip_prefix("stopped after step ").expect(&last);
+        let (step, rest) = words.split_once(' ').unwrap();
+        assert_eq!(rest, "of 60, which is saved; the same command with --resume goes on");
+        let step: u64 = step.parse().unwrap();
+        assert!(step < 60);
+        let saved = checkpoint::locate(&fixture.path(run)).unwrap();
+        assert!(saved.ends_with(format!("step_{step:08}")), "{}", saved.display());
+
+        fixture.train(run, &[&common[..], &["--resume"]].concat()).unwrap();
+        fixture.same_bits("whole", run);
+    }
 }
 
 #[test]

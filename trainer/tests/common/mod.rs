@@ -3,10 +3,11 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 
 use clap::Parser;
 use pgclip_train::args::{Cli, Command, TrainArgs};
-use pgclip_train::{synth, train};
+use pgclip_train::{checkpoint, synth, torch, train};
 
 /// A model small enough to train in seconds.
 const TINY: &str = r#"{
@@ -28,6 +29,9 @@ pub struct Fixture {
 
 impl Fixture {
     pub fn new(scenes: u64) -> Self {
+        // As the program does: with several threads within an operation sums would depend on them.
+        static PREPARED: Once = Once::new();
+        PREPARED.call_once(|| torch::prepare(0).unwrap());
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tiny.json"), TINY).unwrap();
         let data = folder.path().join("data");
@@ -71,16 +75,29 @@ impl Fixture {
     }
 
     pub fn train(&self, out: &str, more: &[&str]) -> anyhow::Result<()> {
-        train::run(&self.args(out, more))
+        train::run(&self.args(out, more)).map(drop)
+    }
+
+    /// A run's out.log.
+    pub fn log(&self, out: &str) -> String {
+        std::fs::read_to_string(self.path(out).join("out.log")).unwrap()
     }
 
     /// The losses in a run's out.log.
     pub fn losses(&self, out: &str) -> Vec<f64> {
-        let log = std::fs::read_to_string(self.path(out).join("out.log")).unwrap();
-        log.lines()
+        self.log(out)
+            .lines()
             .filter_map(|line| line.split(" loss ").nth(1))
             .map(|rest| rest.split(' ').next().unwrap().parse().unwrap())
             .collect()
+    }
+
+    /// Panics unless the last checkpoints of two runs are the same to the bit.
+    pub fn same_bits(&self, one: &str, other: &str) {
+        let last = |run: &str| contents(&checkpoint::locate(&self.path(run)).unwrap());
+        for ((name, one), (_, other)) in last(one).into_iter().zip(last(other)) {
+            assert!(one == other, "{name} differs");
+        }
     }
 }
 
@@ -96,4 +113,16 @@ pub fn contents(checkpoint: &Path) -> Vec<(String, Vec<u8>)> {
         .collect();
     files.sort();
     files
+}
+
+/// Writes a tar of members in this order.
+pub fn tar(path: &Path, members: &[(&str, &[u8])]) {
+    let mut builder = tar::Builder::new(std::fs::File::create(path).unwrap());
+    for (name, bytes) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, name, *bytes).unwrap();
+    }
+    builder.finish().unwrap();
 }
