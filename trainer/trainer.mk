@@ -64,6 +64,13 @@ bench-trainer: trainer ## Time training steps against open_clip on Python's PyTo
 	$(BENCH_PYTHON) trainer/bench/compare.py --ours target/trainer/release/examples/step \
 	  --python "$(BENCH_PYTHON)" --device $(DEVICE) $(BENCH_ARGS)
 
+# ---- from the trainer to the database ---------------------------------------------------------
+
+.PHONY: fine-tune-demo
+fine-tune-demo: stage trainer ## Fine-tune the built-in model, put it into a private server, and measure before and after
+	@PGCLIP_STAGE="$(STAGE)" PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" \
+	  target/release/pgclip-demo fine-tune --trainer $(TRAIN)
+
 # ---- what A3R's steps add ---------------------------------------------------------------------
 
 # `make ablation ABLATION_ARGS='--seeds 2'` runs a part; what is there is not run again.

@@ -5,6 +5,7 @@
 //! searches are run, and what came out is printed and written as a page.
 
 mod bench;
+mod fine_tune;
 mod html;
 mod pictures;
 mod report;
@@ -54,6 +55,12 @@ enum Action {
         #[arg(long)]
         model: Option<PathBuf>,
     },
+    /// Fine-tune the built-in model, put it in the place of the one in use, and measure both.
+    FineTune {
+        /// The program `pgclip-train`.
+        #[arg(long)]
+        trainer: PathBuf,
+    },
     /// Stop the server.
     Stop,
 }
@@ -62,6 +69,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Action::Run { pictures, model } => run(pictures, model),
         Action::Bench { pictures, rounds, model } => bench(pictures, rounds, model),
+        Action::FineTune { trainer } => fine_tune::run(&trainer),
         Action::Stop => stop(),
     };
     match done {
