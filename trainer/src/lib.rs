@@ -42,6 +42,7 @@ pub mod checkpoint;
 pub mod weights;
 
 pub mod learn;
+pub mod settings;
 pub mod tensorboard;
 pub mod train;
 

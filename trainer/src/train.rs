@@ -26,7 +26,7 @@ use crate::params::Params;
 use crate::progress::progress_bar;
 use crate::tensorboard::{Events, Numbers};
 use crate::tokens::Noise;
-use crate::{checkpoint, data, eval, images, schedule, tokens, torch};
+use crate::{checkpoint, eval, images, schedule, settings, tokens, torch};
 
 /// Steps on a GPU after which losses are read, which waits for the device.
 const READ_EVERY: usize = 16;
@@ -105,12 +105,12 @@ struct Unread {
 impl<'a> Run<'a> {
     /// Starts a new run in `--out`, or opens its last checkpoint.
     fn open(args: &'a TrainArgs, labels: &Labels, device: Device) -> Result<Self> {
-        let settings = settings(args)?;
+        let settings = settings::of(args)?;
         let old = checkpoint::list(&args.out)?.pop();
         let (learner, step) = match (old, args.resume) {
             (Some(path), true) => {
                 let state = checkpoint::read_state(&path)?;
-                same_settings(&state.settings, &settings)
+                settings::same(&state.settings, &settings)
                     .with_context(|| format!("cannot resume from {}", path.display()))?;
                 let (config, params, optimizer) = checkpoint::load_all(
                     &path,
@@ -391,35 +391,4 @@ fn first_params(
         None
     };
     Params::init(&config.model_cfg, rows, args.seed, device)
-}
-
-/// What a run's later steps depend on, by name.
-fn settings(args: &TrainArgs) -> Result<BTreeMap<String, String>> {
-    let data = data::digest(&args.train_data)?;
-    let pairs = [
-        ("train_data_sha256", data),
-        ("captions", format!("{:?}", args.captions)),
-        ("model", args.model.clone()),
-        ("compact_vocabulary", args.compact_vocabulary.to_string()),
-        ("token_noise", args.token_noise.to_string()),
-        ("epochs", args.epochs.to_string()),
-        ("steps", args.steps.map_or("by epochs".into(), |steps| steps.to_string())),
-        ("batch_size", args.batch_size.to_string()),
-        ("lr", args.lr.to_string()),
-        ("warmup", args.warmup.to_string()),
-        ("seed", args.seed.to_string()),
-        ("flip", args.flip.to_string()),
-        ("shift", args.shift.to_string()),
-        ("brightness", args.brightness.to_string()),
-    ];
-    let pairs = pairs.into_iter().chain(args.learn.settings());
-    Ok(pairs.map(|(name, value)| (name.to_owned(), value)).collect())
-}
-
-fn same_settings(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<()> {
-    for (name, value) in new {
-        let was = old.get(name).map_or("absent", String::as_str);
-        ensure!(was == value, "{name} was {was}, and is {value} now");
-    }
-    Ok(())
 }
