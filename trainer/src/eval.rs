@@ -109,6 +109,11 @@ impl Set {
         Ok(Set { labels, pictures })
     }
 
+    /// Bytes of decoded pictures that are held.
+    pub fn bytes(&self) -> u64 {
+        self.pictures.as_ref().map_or(0, |pictures| pictures.bytes.len() as u64)
+    }
+
     /// Embeddings of all pictures, [N, D] on the CPU. Those that cannot be read leave the labels.
     fn embed(&mut self, texts: &Texts) -> Result<Tensor> {
         let &Texts { model, config, device, .. } = texts;

@@ -55,7 +55,8 @@ pub fn run(args: &TrainArgs) -> Result<ExitCode> {
         }
         None => None,
     };
-    run.train(&labels, held_out, most_bytes)
+    let held = held_out.as_ref().map_or(0, eval::Set::bytes);
+    run.train(&labels, held_out, most_bytes.saturating_sub(held))
 }
 
 /// Refuses settings that cannot work.

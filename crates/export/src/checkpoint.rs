@@ -39,6 +39,8 @@ pub struct Checkpoint {
     pub naming: Naming,
     /// The architecture, where the weights came with it in a model directory.
     pub architecture: Option<Architecture>,
+    /// Mean of the model's embeddings of texts, where the model directory tells it.
+    pub mean_text_embedding: Option<Vec<f32>>,
     files: Vec<Bytes>,
     tensors: BTreeMap<String, Entry>,
 }
@@ -99,11 +101,11 @@ impl Checkpoint {
             let first = tensors.keys().next().cloned().unwrap_or_default();
             ExportError::NotClip { path: path.clone(), count: tensors.len(), first }
         })?;
-        Ok(Self { path, naming, architecture: None, files, tensors })
+        Ok(Self { path, naming, architecture: None, mean_text_embedding: None, files, tensors })
     }
 
     fn of_model(dir: &Path) -> Result<Self, ExportError> {
-        let (made, architecture) = import::read(dir)?;
+        let (made, architecture, config) = import::read(dir)?;
         let (mut files, mut tensors) = (Vec::new(), BTreeMap::new());
         for (name, Made { shape, dtype, bytes }) in made {
             let entry = Entry { file: files.len(), dtype, shape, bytes: 0..bytes.len() };
@@ -114,6 +116,7 @@ impl Checkpoint {
             path: dir.into(),
             naming: Naming::OpenClip,
             architecture: Some(architecture),
+            mean_text_embedding: config.mean_text_embedding,
             files,
             tensors,
         })

@@ -24,7 +24,7 @@ pub struct Options {
     pub precision: Precision,
     /// How images become square, if not as the description says.
     pub resize: Option<ResizeMode>,
-    /// Mean of the model's embeddings of texts, where it is known.
+    /// Mean of the model's embeddings of texts, where it is known; that of a model directory is kept.
     pub mean_text_embedding: Option<Vec<f32>>,
     /// Replaces a model directory that is there already; any other directory is left alone.
     pub overwrite: bool,
@@ -94,6 +94,9 @@ pub fn export(
     files.extend(onnx::write(&text, building.path(), TEXT_FILE, options.most_inline_bytes)?);
 
     let mut config = describe(&architecture, weights.logit_scale, options, dir)?;
+    if config.mean_text_embedding.is_none() {
+        config.mean_text_embedding = checkpoint.mean_text_embedding.clone();
+    }
     let names: Vec<&str> = files.iter().map(String::as_str).collect();
     let digest = config.write(building.path(), &names)?;
     let files = lengths(building.path(), files)?;

@@ -27,8 +27,9 @@ pub struct Made {
     pub bytes: Vec<u8>,
 }
 
-/// The weights of a model directory in open_clip's naming, and the architecture they are of.
-pub fn read(dir: &Path) -> Result<(BTreeMap<String, Made>, Architecture), ExportError> {
+/// The weights of a model directory in open_clip's naming, the architecture they are of, and the
+/// directory's own description.
+pub fn read(dir: &Path) -> Result<(BTreeMap<String, Made>, Architecture, ClipConfig), ExportError> {
     let model = ModelDir::open(dir)?;
     let image = Graph::read(&model, IMAGE_FILE)?;
     let text = Graph::read(&model, TEXT_FILE)?;
@@ -39,7 +40,7 @@ pub fn read(dir: &Path) -> Result<(BTreeMap<String, Made>, Architecture), Export
     weights.vision(&image, &architecture)?;
     weights.text(&text, &architecture)?;
     weights.put("logit_scale", &[], &[model.config.logit_scale.ln()]);
-    Ok((weights.made, architecture))
+    Ok((weights.made, architecture, model.config))
 }
 
 /// One tower's graph.

@@ -210,12 +210,14 @@ fn a_model_directory_can_be_exported_again() {
     for name in ["erf_gelu", "open_clip", "hugging_face"] {
         let cases =
             [(Options::default(), 0.9999), (beside.clone(), 0.9999), (halves.clone(), 0.999)];
-        for (options, least) in cases {
+        for (mut options, least) in cases {
+            options.mean_text_embedding = Some(vec![0.25; expected(name).dimensions]);
             let first = exported(name, &options);
             let again = exported_from(&first.model.path, &Options::default());
             let (was, is) = (&first.model.config, &again.model.config);
             assert_eq!((&is.architecture, &is.image), (&was.architecture, &was.image));
             assert_eq!((is.dimensions, &is.text), (was.dimensions, &was.text));
+            assert_eq!(is.mean_text_embedding, options.mean_text_embedding);
             let found = Checkpoint::open(&first.model.path).unwrap().architecture;
             let weights = Checkpoint::open(&golden(name)).unwrap();
             let mut described = Architecture::find(None, &weights).unwrap();
