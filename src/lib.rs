@@ -11,6 +11,7 @@ mod encode;
 mod extension;
 mod index;
 mod ingest;
+mod read;
 mod search;
 mod settings;
 

@@ -3,11 +3,11 @@
 
 use pgclip_query::attributes::{self, Value};
 use pgrx::iter::TableIterator;
-use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{Spi, name, pg_extern};
+use pgrx::{name, pg_extern};
 
 use crate::encode::failure::Failure;
 use crate::extension::Extension;
+use crate::read;
 
 /// The values of a domain's attributes, the user's own before the built-in ones. A user's row stands
 /// in for the built-in row of the same value.
@@ -22,45 +22,32 @@ pub fn values(extension: &Extension, domain: &str) -> Result<Vec<Value>, Failure
          ORDER BY t.builtin, t.attribute COLLATE pg_catalog.\"C\", t.value COLLATE pg_catalog.\"C\"",
         table = extension.relation("clip_attributes")
     );
-    Spi::connect(|client| {
-        let mut values = Vec::new();
-        for row in client.select(&query, None, &[domain.into()])? {
-            values.push(Value {
-                domain: domain.to_owned(),
-                attribute: row.get(1)?.unwrap_or_default(),
-                value: row.get(2)?.unwrap_or_default(),
-                words: row.get(3)?.unwrap_or_default(),
-                templates: row.get(4)?.unwrap_or_default(),
-            });
-        }
-        Ok(values)
+    read::all(&query, &[domain.into()], |row| {
+        Ok(Value {
+            domain: domain.to_owned(),
+            attribute: row.get(1)?.unwrap_or_default(),
+            value: row.get(2)?.unwrap_or_default(),
+            words: row.get(3)?.unwrap_or_default(),
+            templates: row.get(4)?.unwrap_or_default(),
+        })
     })
-    .map_err(broken)
 }
 
 /// The domains that have attributes.
 pub fn domains(extension: &Extension) -> Result<Vec<String>, Failure> {
-    let query = format!(
-        "SELECT pg_catalog.array_agg(DISTINCT domain) FROM {} WHERE enabled",
-        extension.relation("clip_attributes")
-    );
-    let found = Spi::get_one::<Vec<String>>(&query);
-    found.map(Option::unwrap_or_default).map_err(broken)
+    names(extension, "domain")
 }
 
 /// The attributes of all domains, by name.
 pub fn attributes(extension: &Extension) -> Result<Vec<String>, Failure> {
-    let query = format!(
-        "SELECT pg_catalog.array_agg(DISTINCT attribute) FROM {} WHERE enabled",
-        extension.relation("clip_attributes")
-    );
-    let found = Spi::get_one::<Vec<String>>(&query);
-    found.map(Option::unwrap_or_default).map_err(broken)
+    names(extension, "attribute")
 }
 
-fn broken(error: pgrx::spi::Error) -> Failure {
-    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read clip_attributes")
-        .detail(error.to_string())
+/// What a column of `clip_attributes` holds, each value once.
+fn names(extension: &Extension, column: &str) -> Result<Vec<String>, Failure> {
+    let table = extension.relation("clip_attributes");
+    let query = format!("SELECT DISTINCT {column} FROM {table} WHERE enabled ORDER BY 1");
+    read::all(&query, &[], |row| Ok(row.get(1)?.unwrap_or_default()))
 }
 
 /// The rows that the install script puts into `clip_attributes`.

@@ -1,25 +1,13 @@
 //! The models that are registered: looked up by name, with the rights of the extension's owner,
 //! since directories on the server are nobody else's business.
 
-use std::cell::RefCell;
-use std::collections::HashMap;
-
 use pgclip_clip::protocol::ModelRef;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::spi::OwnedPreparedStatement;
-use pgrx::{PgBuiltInOids, Spi};
 
 use super::failure::Failure;
 use super::place;
 use crate::extension::Extension;
-use crate::settings;
-
-thread_local! {
-    /// Plans of [`find`] by their text, one for each schema that the extension was ever in: each
-    /// statement looks its model up, and planning took longer than everything else about a text
-    /// out of the cache. Never freed, so that no destructor runs in a process that is ending.
-    static PLANS: RefCell<HashMap<String, &'static OwnedPreparedStatement>> = RefCell::default();
-}
+use crate::{read, settings};
 
 /// The model that comes with the extension.
 pub const BUILTIN: &str = "pgclip-traffic-tiny";
@@ -62,22 +50,9 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
         extension.relation("clip_model")
     );
     let _owner = extension.as_owner();
-    Spi::connect(|client| {
-        let plan = match PLANS.with_borrow(|plans| plans.get(&query).copied()) {
-            Some(plan) => plan,
-            None => {
-                let argument = PgBuiltInOids::TEXTOID.oid();
-                let plan = client.prepare(query.as_str(), &[argument])?.keep();
-                let plan: &'static OwnedPreparedStatement = Box::leak(Box::new(plan));
-                PLANS.with_borrow_mut(|plans| plans.insert(query.clone(), plan));
-                plan
-            }
-        };
-        let rows = client.select(plan, Some(1), &[name.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let row = rows.first();
+    // Each statement looks its model up, and planning took longer than everything else about a text
+    // out of the cache.
+    read::kept(&query, &[name.into()], |row| {
         let digest: Option<Vec<u8>> = row.get(4)?;
         let builtin = row.get(5)?.unwrap_or_default();
         let directory = match builtin {
@@ -85,17 +60,13 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
             false => row.get::<String>(1)?.unwrap_or_default(),
         };
         let digest = digest.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
-        Ok(Some(Model {
+        Ok(Model {
             name: name.to_owned(),
             reference: ModelRef { directory, digest },
             dimensions: row.get::<i32>(2)?.unwrap_or_default() as usize,
             logit_scale: row.get(3)?.unwrap_or_default(),
             builtin,
-        }))
-    })
-    .map_err(|error: pgrx::spi::Error| {
-        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read the registered models")
-            .detail(error.to_string())
+        })
     })
 }
 

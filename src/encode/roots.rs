@@ -13,6 +13,7 @@ use pgrx::{Array, Spi, pg_extern, pg_sys};
 
 use super::failure::Failure;
 use crate::extension::Extension;
+use crate::read;
 
 /// OID of the role `pg_read_server_files` (src/include/catalog/pg_authid.dat).
 const READ_SERVER_FILES: u32 = 4569;
@@ -56,16 +57,11 @@ fn find(extension: &Extension, name: &str) -> Result<Option<(String, Vec<pg_sys:
         extension.relation("clip_root")
     );
     let _owner = extension.as_owner();
-    Spi::connect(|client| {
-        let rows = client.select(&query, Some(1), &[name.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let row = rows.first();
+    let found = read::all(&query, &[name.into()], |row| {
         let roles = row.get::<Vec<pg_sys::Oid>>(2)?.unwrap_or_default();
-        Ok(Some((row.get::<String>(1)?.unwrap_or_default(), roles)))
-    })
-    .map_err(broken)
+        Ok((row.get::<String>(1)?.unwrap_or_default(), roles))
+    })?;
+    Ok(found.into_iter().next())
 }
 
 #[pg_extern(sql = false)]

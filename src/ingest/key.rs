@@ -2,11 +2,12 @@
 //! changes with every update. In a file of its own, because errors, the queue and the backfill must
 //! write and read keys alike.
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{Spi, pg_sys};
 
 use crate::encode::failure::Failure;
 use crate::extension::quoted;
+use crate::read;
 
 /// The primary key of a relation.
 #[derive(Clone, Debug)]
@@ -48,21 +49,12 @@ impl Key {
              AND m.amopstrategy OPERATOR(pg_catalog.=) 3 \
              AND o.oid OPERATOR(pg_catalog.=) m.amopopr \
              AND pn.oid OPERATOR(pg_catalog.=) o.oprnamespace ORDER BY k.position";
-        let columns: Vec<Column> = Spi::connect(|client| {
-            client
-                .select(QUERY, None, &[relation.into()])?
-                .map(|row| {
-                    Ok(Column {
-                        name: row.get(1)?.unwrap_or_default(),
-                        type_name: row.get(2)?.unwrap_or_default(),
-                        equals: row.get(3)?.unwrap_or_default(),
-                    })
-                })
-                .collect::<Result<_, _>>()
-        })
-        .map_err(|error: pgrx::spi::Error| {
-            Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read a table's primary key")
-                .detail(error.to_string())
+        let columns = read::all(QUERY, &[relation.into()], |row| {
+            Ok(Column {
+                name: row.get(1)?.unwrap_or_default(),
+                type_name: row.get(2)?.unwrap_or_default(),
+                equals: row.get(3)?.unwrap_or_default(),
+            })
         })?;
         Ok((!columns.is_empty()).then_some(Self { columns }))
     }

@@ -10,13 +10,14 @@ use pgrx::datum::DatumWithOid;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{JsonB, PgRelation, Spi, name, pg_extern, pg_sys};
+use pgrx::{JsonB, PgRelation, name, pg_extern, pg_sys};
 use serde_json::Value;
 
 use super::source::{self, Column};
 use crate::encode::failure::Failure;
 use crate::extension::{Extension, namespace_name, quoted, type_name};
 use crate::ingest::key::Key;
+use crate::read;
 
 /// The largest cutoff: what came of each hit of each query is kept.
 const MAX_CUTOFF: i32 = 1000;
@@ -240,19 +241,11 @@ fn statement(
 }
 
 fn outcomes(statement: &str, arguments: &[DatumWithOid<'_>]) -> Result<Vec<Outcome>, Failure> {
-    Spi::connect(|client| {
-        let mut outcomes = Vec::new();
-        for row in client.select(statement, None, arguments)? {
-            let relevant: i64 = row.get(1)?.unwrap_or_default();
-            let hits: Vec<Option<bool>> = row.get(2)?.unwrap_or_default();
-            let right = hits.into_iter().map(|hit| hit == Some(true)).collect();
-            outcomes.push(Outcome { relevant: relevant as usize, right });
-        }
-        Ok(outcomes)
-    })
-    .map_err(|error: pgrx::spi::Error| {
-        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "the evaluation failed")
-            .detail(error.to_string())
+    read::all(statement, arguments, |row| {
+        let relevant: i64 = row.get(1)?.unwrap_or_default();
+        let hits: Vec<Option<bool>> = row.get(2)?.unwrap_or_default();
+        let right = hits.into_iter().map(|hit| hit == Some(true)).collect();
+        Ok(Outcome { relevant: relevant as usize, right })
     })
 }
 

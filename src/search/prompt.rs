@@ -6,7 +6,7 @@ use pgclip_query::enhance::{self, Domain, Enhanced, Lexicon};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{JsonB, Spi, name, pg_extern, pg_sys};
+use pgrx::{JsonB, name, pg_extern, pg_sys};
 
 use crate::embedding::{Dims, Embedding};
 use crate::encode::failure::Failure;
@@ -14,6 +14,7 @@ use crate::encode::lexicon;
 use crate::encode::models::Model;
 use crate::encode::requests;
 use crate::extension::Extension;
+use crate::read;
 
 /// The domains in their order of precedence: the user's own before the built-in ones. A user's
 /// row stands in for the built-in row of the same domain.
@@ -25,21 +26,13 @@ fn domains(extension: &Extension) -> Result<Vec<Domain>, Failure> {
          ORDER BY t.builtin, t.domain COLLATE pg_catalog.\"C\"",
         table = extension.relation("clip_templates")
     );
-    Spi::connect(|client| {
-        let mut domains = Vec::new();
-        for row in client.select(&query, None, &[])? {
-            domains.push(Domain {
-                name: row.get(1)?.unwrap_or_default(),
-                words: row.get(2)?.unwrap_or_default(),
-                templates: row.get(3)?.unwrap_or_default(),
-                strip_full_stop: row.get(4)?.unwrap_or_default(),
-            });
-        }
-        Ok(domains)
-    })
-    .map_err(|error: pgrx::spi::Error| {
-        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read clip_templates")
-            .detail(error.to_string())
+    read::all(&query, &[], |row| {
+        Ok(Domain {
+            name: row.get(1)?.unwrap_or_default(),
+            words: row.get(2)?.unwrap_or_default(),
+            templates: row.get(3)?.unwrap_or_default(),
+            strip_full_stop: row.get(4)?.unwrap_or_default(),
+        })
     })
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{IntoDatum, PgRelation, Spi, pg_sys};
+use pgrx::{IntoDatum, PgRelation, pg_sys};
 
 use super::attributes::Held;
 use crate::embedding::Embedding;
@@ -13,6 +13,7 @@ use crate::encode::models::{self, Model};
 use crate::extension::{Extension, namespace_name, quoted};
 use crate::ingest::binding::Binding;
 use crate::ingest::reencode::second_name;
+use crate::read;
 
 /// Views on views are followed this deep.
 const MAX_DEPTH: usize = 16;
@@ -314,19 +315,8 @@ fn sources(view: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, Vec<i16>)>, Failure> {
         AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass \
         AND d.refobjid OPERATOR(pg_catalog.<>) $1 \
         AND d.refobjsubid OPERATOR(pg_catalog.>) 0 GROUP BY 1 ORDER BY 1";
-    Spi::connect(|client| {
-        let mut found = Vec::new();
-        for row in client.select(query, None, &[view.into()])? {
-            if let (Some(relation), Some(columns)) = (row.get(1)?, row.get(2)?) {
-                found.push((relation, columns));
-            }
-        }
-        Ok(found)
-    })
-    .map_err(|error: pgrx::spi::Error| {
-        Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot find what the view reads")
-            .detail(error.to_string())
-    })
+    let found = read::all(query, &[view.into()], |row| Ok(row.get(1)?.zip(row.get(2)?)))?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// The model to search with: a column's own, and for a column of none the one that is given.
