@@ -5,6 +5,7 @@
 //! docs/trainer.md has the measurement behind [`graph_pays`].
 
 use hnsw_rs::prelude::{Distance, Hnsw};
+use pgclip_query::dot;
 use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
@@ -106,17 +107,7 @@ struct UnitCosine;
 
 impl Distance<f32> for UnitCosine {
     fn eval(&self, a: &[f32], b: &[f32]) -> f32 {
-        const LANES: usize = 16;
-        let mut sums = [0f32; LANES];
-        let (whole_a, rest_a) = a.as_chunks::<LANES>();
-        let (whole_b, rest_b) = b.as_chunks::<LANES>();
-        for (a, b) in whole_a.iter().zip(whole_b) {
-            for lane in 0..LANES {
-                sums[lane] += a[lane] * b[lane];
-            }
-        }
-        let rest: f32 = rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum();
-        (1.0 - (sums.iter().sum::<f32>() + rest)).max(0.0)
+        (1.0 - dot(a, b)).max(0.0)
     }
 }
 

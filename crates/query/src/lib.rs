@@ -14,3 +14,5 @@ pub mod rerank;
 mod vocabulary;
 mod words;
 pub mod zero_shot;
+
+pub use matrix::dot;
