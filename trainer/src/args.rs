@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ablation::AblationArgs;
 use crate::augment::AugmentArgs;
+use crate::crop::Scale;
 use crate::infer::InferArgs;
 use crate::learn::LearnArgs;
 use crate::lines::{Captions, CsvForm};
@@ -127,6 +128,10 @@ pub struct TrainArgs {
     pub learn: LearnArgs,
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Cut a random part out of each picture, of a share of its area between these two, and enlarge
+    /// it (open_clip's --aug-cfg scale)
+    #[arg(long, value_name = "MIN,MAX")]
+    pub aug_scale: Option<Scale>,
     /// Mirror half of the pictures
     #[arg(long)]
     pub flip: bool,

@@ -10,12 +10,15 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::crop::{Part, Scale};
 use crate::data::Labels;
 use crate::tokens::Noise;
 
 /// How pictures are altered while training.
 #[derive(Clone, Copy, Debug)]
 pub struct Augment {
+    /// Enlarge a random part.
+    pub scale: Option<Scale>,
     /// Mirror half of the pictures.
     pub flip: bool,
     /// Largest shift in either direction, pixels; what comes in is black, as in padding.
@@ -162,13 +165,15 @@ impl Source<'_> {
     /// are altered on the threads of the pool that this is called in.
     pub fn batch(&self, step: u64, samples: &[u32], pictures: &[&[u8]]) -> Batch {
         let mut rng = generator(self.seed, 2, step);
+        let stride = pictures.first().map_or(1, |picture| picture.len());
+        let side = (stride / 3).isqrt() as u32;
         let mut alterations = Vec::with_capacity(samples.len());
         // (rows, index of the caption)
         let mut captions: Vec<(Vec<i64>, u32)> = Vec::with_capacity(samples.len());
         let mut owner: Vec<usize> = Vec::with_capacity(samples.len());
         let mut seen: HashMap<Vec<i64>, usize> = HashMap::new();
         for &sample in samples {
-            alterations.push(Alteration::draw(self.augment, &mut rng));
+            alterations.push(Alteration::draw(self.augment, side, &mut rng));
             let choices = &self.labels.samples[sample as usize].captions;
             let caption = choices[rng.random_range(0..choices.len())];
             let mut rows = self.rows[caption as usize].clone();
@@ -204,7 +209,6 @@ impl Source<'_> {
             matches
         });
         let captions = order.iter().map(|&index| std::mem::take(&mut captions[index].0)).collect();
-        let stride = pictures.first().map_or(1, |picture| picture.len());
         let mut altered = vec![0; pictures.len() * stride];
         altered
             .par_chunks_mut(stride)
@@ -217,6 +221,7 @@ impl Source<'_> {
 /// What was drawn for one picture.
 #[derive(Clone, Copy, Debug)]
 struct Alteration {
+    part: Option<Part>,
     flip: bool,
     dx: i64,
     dy: i64,
@@ -224,22 +229,26 @@ struct Alteration {
 }
 
 impl Alteration {
-    fn draw(how: Augment, rng: &mut impl Rng) -> Self {
+    fn draw(how: Augment, side: u32, rng: &mut impl Rng) -> Self {
+        let part = how.scale.map(|scale| Part::draw(scale, side, rng));
         let flip = how.flip && rng.random_bool(0.5);
         let reach = how.shift as i64;
         let (dx, dy) = (rng.random_range(-reach..=reach), rng.random_range(-reach..=reach));
         let gain = 1.0 + how.brightness * rng.random_range(-1.0f32..=1.0);
-        Alteration { flip, dx, dy, gain }
+        Alteration { part, flip, dx, dy, gain }
     }
 
-    /// Writes the picture [S, S, 3], mirrored, shifted and brightened, to `altered`, which is black.
+    /// Writes the picture [S, S, 3], enlarged, mirrored, shifted and brightened, to `altered`, which
+    /// is black.
     fn apply(self, picture: &[u8], altered: &mut [u8]) {
-        let Alteration { flip, dx, dy, gain } = self;
+        let Alteration { part, flip, dx, dy, gain } = self;
+        let side = (picture.len() / 3).isqrt() as i64;
+        let enlarged = part.map(|part| part.enlarge(picture, side as u32));
+        let picture = enlarged.as_deref().unwrap_or(picture);
         if !flip && (dx, dy) == (0, 0) && gain == 1.0 {
             return altered.copy_from_slice(picture);
         }
         let bright: Vec<u8> = (0..=255u8).map(|v| (f32::from(v) * gain + 0.5) as u8).collect();
-        let side = (picture.len() / 3).isqrt() as i64;
         for (at, pixel) in altered.chunks_exact_mut(3).enumerate() {
             let (x, y) = (at as i64 % side, at as i64 / side);
             let (from_x, from_y) = (if flip { side - 1 - x } else { x } + dx, y + dy);

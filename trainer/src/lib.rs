@@ -22,6 +22,7 @@ pub mod place;
 pub mod tokens;
 
 pub mod batch;
+pub mod crop;
 pub mod loader;
 
 pub mod architectures;

@@ -27,15 +27,19 @@ pub fn of(args: &TrainArgs) -> Result<BTreeMap<String, String>> {
         ("shift", args.shift.to_string()),
         ("brightness", args.brightness.to_string()),
     ];
-    let pairs = pairs.into_iter().chain(args.learn.settings());
+    let scale = args.aug_scale.map(|scale| ("aug_scale", scale.to_string()));
+    let pairs = pairs.into_iter().chain(scale).chain(args.learn.settings());
     Ok(pairs.map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// An error that names a setting which is another now.
 pub fn same(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Result<()> {
-    for (name, value) in new {
-        let was = old.get(name).map_or("absent", String::as_str);
-        ensure!(was == value, "{name} was {was}, and is {value} now");
+    let value = |of: &BTreeMap<String, String>, name| {
+        of.get(name).map_or("absent", String::as_str).to_owned()
+    };
+    for name in old.keys().chain(new.keys()) {
+        let (was, is) = (value(old, name), value(new, name));
+        ensure!(was == is, "{name} was {was}, and is {is} now");
     }
     Ok(())
 }

@@ -170,7 +170,12 @@ impl<'a> Run<'a> {
             labels,
             rows: &rows,
             noise: Noise { probability: args.token_noise },
-            augment: Augment { flip: args.flip, shift: args.shift, brightness: args.brightness },
+            augment: Augment {
+                scale: args.aug_scale,
+                flip: args.flip,
+                shift: args.shift,
+                brightness: args.brightness,
+            },
             context_length,
             seed: args.seed,
             multi_positive: args.learn.multi_positive,

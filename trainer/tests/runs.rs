@@ -60,6 +60,8 @@ fn a_run_with_all_options_is_resumed_with_the_same_bits() {
         "amp_bf16",
         "--image-resize-mode",
         "shortest",
+        "--aug-scale",
+        "0.4,1",
     ];
     fixture.train("whole", &common).unwrap();
     fixture.train("parts", &[&common[..], &["--stop-after", "3"]].concat()).unwrap();
@@ -121,6 +123,13 @@ fn an_existing_run_is_neither_overwritten_nor_resumed_otherwise() {
     assert!(message(fixture.train("run", &common)).contains("--resume goes on from it"));
     let other = [&common[..], &["--resume", "--wd", "0.5"]].concat();
     assert!(message(fixture.train("run", &other)).contains("wd was 0.1, and is 0.5 now"));
+    let other = [&common[..], &["--resume", "--aug-scale", "0.5,1"]].concat();
+    let refused = message(fixture.train("run", &other));
+    assert!(refused.contains("aug_scale was absent, and is 0.5,1 now"), "{refused}");
+    fixture.train("cut", &[&common[..], &["--aug-scale", "0.5,1"]].concat()).unwrap();
+    let refused = message(fixture.train("cut", &[&common[..], &["--resume"]].concat()));
+    assert!(refused.contains("aug_scale was 0.5,1, and is absent now"), "{refused}");
+    assert_ne!(fixture.losses("run"), fixture.losses("cut"));
 }
 
 #[test]
