@@ -21,7 +21,7 @@ pub enum Domain {
     Web,
     /// From above, dim, tinted, blurred and noisy, often with a timestamp.
     Surveillance,
-    /// The benchmark's web pictures: nearly square, the subject well inside the frame.
+    /// The benchmark's web pictures: all formats, the subject of any size in the middle square.
     Photo,
     /// What a detector cuts out of a surveillance frame: tight, long or tall, from high above and
     /// mostly from front or back, small, dark, blurred, strongly compressed.

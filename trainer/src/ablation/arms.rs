@@ -37,10 +37,10 @@ struct FineTuning {
 }
 
 const BASELINE: FineTuning =
-    FineTuning { name: "baseline", pads: false, augmented: false, lr: "3e-4", epochs: 8 };
+    FineTuning { name: "baseline", pads: false, augmented: false, lr: "3e-4", epochs: 3 };
 const PADDING: FineTuning = FineTuning { name: "padding", pads: true, ..BASELINE };
 const AUGMENTED: FineTuning = FineTuning { name: "augmentation", augmented: true, ..PADDING };
-const GENTLE: FineTuning = FineTuning { name: "gentle", lr: "3e-5", epochs: 2, ..AUGMENTED };
+const GENTLE: FineTuning = FineTuning { name: "gentle", lr: "3e-5", epochs: 1, ..AUGMENTED };
 
 const PLAIN: How = How { enhance: false, rerank: false };
 
@@ -75,8 +75,8 @@ pub const ARMS: &[Arm] = &[
 ];
 
 /// Steps of pre-training and pictures of a step, of pre-training and of fine-tuning.
-const PRETRAIN_STEPS: u64 = 1600;
-const PRETRAIN_BATCH: u64 = 256;
+const PRETRAIN_STEPS: u64 = 2500;
+const PRETRAIN_BATCH: u64 = 128;
 const BATCH: u64 = 128;
 
 /// One process of `pgclip-train` and what it leaves.
@@ -238,17 +238,21 @@ impl Plan {
 
 /// What all trainings share; every number is told, so that a change of a default changes nothing.
 const COMMON: &str = "--beta1 0.9 --beta2 0.98 --eps 1e-6 --grad-clip-norm 1 --precision fp32 \
-                      --multi-positive --save-frequency 0 --log-every 20 --flip --shift 2 --brightness 0.1 --keep 1 --device cpu --resume";
+                      --multi-positive --save-frequency 0 --log-every 20 --flip --shift 2 \
+                      --brightness 0.1 --keep 1 --device cpu --resume";
 
 fn checkpoint_of(run: &Path, steps: u64) -> PathBuf {
     run.join("checkpoints").join(format!("step_{steps:08}"))
 }
 
-/// The built-in model's towers, narrower in what costs most: pictures of 48×48 pixels, two layers
-/// of text.
+/// The built-in model's towers, smaller in what costs most: 36 patches of a picture instead of 64,
+/// three layers for them, two for texts. A patch is 16 pixels wide as ViT-B/16's are: so many patches
+/// of 8 would leave too few pixels of a long crop that is padded.
 fn shape(pads: bool) -> Config {
     let mut config = Config::traffic_tiny();
-    config.model_cfg.vision_cfg.image_size = 48;
+    config.model_cfg.vision_cfg.layers = 3;
+    config.model_cfg.vision_cfg.image_size = 96;
+    config.model_cfg.vision_cfg.patch_size = 16;
     config.model_cfg.text_cfg.layers = 2;
     config.preprocess_cfg.resize_mode = if pads { "longest" } else { "shortest" }.into();
     config

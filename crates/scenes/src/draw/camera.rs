@@ -2,6 +2,7 @@
 //! axes: x forward along the road, y to the left, z up; metres.
 
 use super::canvas::Point;
+use super::framing::{Area, Framing};
 
 pub(crate) type Point3 = [f32; 3];
 
@@ -71,16 +72,16 @@ impl Camera {
         )
     }
 
-    /// Places `bounds` in an image of the given size so that it fills `share` of the tighter side;
-    /// `shift` moves it by parts of the free space (-1 to 1).
-    pub fn fit(&mut self, bounds: [f32; 4], width: f32, height: f32, share: f32, shift: Point) {
+    /// Places `bounds` in an area of the image so that it fills the framing's share of the tighter
+    /// side.
+    pub fn fit(&mut self, bounds: [f32; 4], area: &Area, framing: &Framing) {
         let (w, h) = (bounds[2] - bounds[0], bounds[3] - bounds[1]);
-        self.scale = share * (width / w).min(height / h);
-        let free = [(width - w * self.scale) / 2.0, (height - h * self.scale) / 2.0];
-        self.centre = [
-            free[0] * (1.0 + shift[0]) - bounds[0] * self.scale,
-            free[1] * (1.0 + shift[1]) - bounds[1] * self.scale,
-        ];
+        self.scale = framing.share * (area.width / w).min(area.height / h);
+        let free = [(area.width - w * self.scale) / 2.0, (area.height - h * self.scale) / 2.0];
+        let at = |axis: usize| {
+            area.corner[axis] + free[axis] * (1.0 + framing.place[axis]) - bounds[axis] * self.scale
+        };
+        self.centre = [at(0), at(1)];
     }
 
     /// The image of a polygon, cut at the near plane; empty when behind the camera.

@@ -7,6 +7,7 @@ mod canvas;
 mod clothes;
 mod effects;
 mod figure;
+mod framing;
 mod head;
 mod models;
 mod paint;
@@ -22,6 +23,7 @@ use crate::scene::{Domain, Scene, Subject};
 use camera::{Camera, unit};
 use canvas::{Canvas, Ink};
 use figure::Figure;
+use framing::{Area, Framing};
 use models::Model;
 use person::Look;
 use solid::Stage;
@@ -30,6 +32,9 @@ use solid::Stage;
 const LOOK: u64 = 1;
 const CAMERA: u64 = 2;
 const GRAIN: u64 = 3;
+
+/// The tallest person's part of a picture's height.
+const TALLEST: f32 = 0.95;
 
 /// Draws the scene with its longer side at `long_side` pixels (at least 16).
 pub(crate) fn draw(scene: &Scene, long_side: u32) -> RgbImage {
@@ -59,24 +64,32 @@ fn draw_vehicle(vehicle: &Vehicle, domain: Domain, long_side: u32, dice: &mut Di
     let corners = vehicle::corners(&model);
     let bounds = camera.bounds(&corners);
     let own = (bounds[2] - bounds[0]) / (bounds[3] - bounds[1]);
-    let aspect = match domain {
-        Domain::Photo => dice.one(&[1.0, 1.15, 1.3]),
-        Domain::Crop => (own * dice.range(0.92, 1.08)).clamp(0.6, 3.2),
-        _ => (own * dice.range(0.75, 1.0)).clamp(0.95, 1.55),
+    let framing = match domain {
+        Domain::Photo => Framing::photo(dice),
+        _ => {
+            let aspect = match domain {
+                Domain::Crop => (own * dice.range(0.92, 1.08)).clamp(0.6, 3.2),
+                _ => (own * dice.range(0.75, 1.0)).clamp(0.95, 1.55),
+            };
+            let place = [dice.range(-0.7, 0.7), dice.range(-0.2, 0.5)];
+            let share = match domain {
+                Domain::Crop => dice.range(0.92, 1.0),
+                _ => dice.range(0.84, 0.96),
+            };
+            Framing { aspect, share, place }
+        }
     };
-    let mut canvas = blank(long_side, aspect);
+    let mut canvas = blank(long_side, framing.aspect);
     if domain == Domain::Crop {
         // Seen from so high, what the street is drawn on may end inside the picture.
         let (width, height) = (canvas.width(), canvas.height());
         canvas.rect(0.0, 0.0, width, height, Ink::new(116, 118, 108));
     }
-    let shift = [dice.range(-0.7, 0.7), dice.range(-0.2, 0.5)];
-    let share = match domain {
-        Domain::Photo => dice.range(0.6, 0.8),
-        Domain::Crop => dice.range(0.92, 1.0),
-        _ => dice.range(0.84, 0.96),
+    let area = match domain {
+        Domain::Photo => Area::middle_square(&canvas),
+        _ => Area::whole(&canvas),
     };
-    camera.fit(bounds, canvas.width(), canvas.height(), share, shift);
+    camera.fit(bounds, &area, &framing);
     let light = unit([dice.range(-1.0, 1.0), dice.range(-1.0, 1.0), dice.range(0.8, 1.6)]);
     let mut stage = Stage { canvas: &mut canvas, camera: &camera, light };
     backdrop::street(&mut stage, dice);
@@ -111,26 +124,29 @@ fn viewpoint(model: &Model, domain: Domain, dice: &mut Dice) -> Camera {
 }
 
 fn draw_pedestrian(person: &Pedestrian, domain: Domain, long_side: u32, dice: &mut Dice) -> Canvas {
-    let aspect = match domain {
-        Domain::Photo => dice.range(0.74, 1.0),
-        Domain::Crop => dice.range(0.28, 0.42),
-        _ => dice.range(0.4, 0.52),
+    let photo = (domain == Domain::Photo).then(|| Framing::photo(dice));
+    let aspect = match (&photo, domain) {
+        (Some(framing), _) => framing.aspect,
+        (None, Domain::Crop) => dice.range(0.28, 0.42),
+        (None, _) => dice.range(0.4, 0.52),
     };
     let mut canvas = blank(long_side, aspect);
     let (width, height) = (canvas.width(), canvas.height());
-    let horizon = match domain {
-        Domain::Web | Domain::Photo => dice.range(0.5, 0.75),
-        Domain::Surveillance | Domain::Crop => dice.range(0.1, 0.45),
+    let stand = photo.map(|framing| framing.stand(&Area::middle_square(&canvas)));
+    let horizon = match (stand, domain) {
+        (Some(([_, ground], tall)), _) => ground - tall * dice.range(0.17, 0.53),
+        (None, Domain::Web | Domain::Photo) => height * dice.range(0.5, 0.75),
+        (None, Domain::Surveillance | Domain::Crop) => height * dice.range(0.1, 0.45),
     };
-    backdrop::pavement(&mut canvas, horizon * height, dice);
+    backdrop::pavement(&mut canvas, horizon, dice);
     if dice.chance(0.15) {
-        let base = horizon * height + 0.04 * height;
+        let base = horizon + 0.04 * height;
         backdrop::tree(&mut canvas, dice.range(0.0, 1.0) * width, base, height * 0.4, dice);
     }
     let look = Look::new(person, domain, dice);
     let size = match person.age {
         Age::Under18 => dice.range(0.78, 0.88),
-        _ => dice.range(0.88, 0.95),
+        _ => dice.range(0.88, TALLEST),
     };
     let taper = match domain {
         Domain::Web | Domain::Photo => dice.range(-0.03, 0.06),
@@ -141,16 +157,17 @@ fn draw_pedestrian(person: &Pedestrian, domain: Domain, long_side: u32, dice: &m
         _ => dice.chance(0.3),
     };
     let lean = if person.age == Age::Over60 && person.facing == Facing::Side { 0.14 } else { 0.0 };
-    // Of a photo the middle square holds the whole person.
-    let (size, ground) = match domain {
-        Domain::Photo => (size * 0.76, 0.9),
-        _ => (size, 1.0),
+    let (foot, scale) = match stand {
+        Some((foot, tall)) => (foot, tall * size / TALLEST),
+        None => {
+            let foot = [width * dice.range(0.46, 0.54), height * dice.range(0.965, 0.985)];
+            (foot, size * height)
+        }
     };
-    let foot = [width * dice.range(0.46, 0.54), height * ground * dice.range(0.965, 0.985)];
     let mut figure = Figure {
         canvas: &mut canvas,
         foot,
-        scale: size * height,
+        scale,
         mirror: if mirrored { -1.0 } else { 1.0 },
         taper,
         lean,
