@@ -23,6 +23,8 @@ const STATEMENTS: &[&str] = &[
      FROM text_search(NULL::photos, 'a white bus', attributes => 'soft', rerank => 'adaption') AS s",
     "SELECT string_agg(s::text, ' ')
      FROM text_search(NULL::photos, 'a white bus', attributes => 'hard') AS s",
+    "SELECT string_agg(s::text, ' ')
+     FROM text_search(NULL::photos, 'a white bus', attributes => 'hard:colour,type') AS s",
     "SELECT string_agg(z::text, ' ')
      FROM photos, zero_shot(embedding, ARRAY['a bus', 'a truck']) AS z",
     "SELECT string_agg(f::text, ' ')
