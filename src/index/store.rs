@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::ops::Range;
 
 use pgclip_hnsw::{Entry, Id, Store, StoreMut};
 use pgrx::pg_sys;
@@ -463,6 +464,10 @@ impl Store for IndexStore {
 
     fn freed(&self) -> Result<u64, Infallible> {
         Ok(self.meta().freed.into())
+    }
+
+    fn extent(&self) -> Result<Range<u32>, Infallible> {
+        Ok(FIRST_BLOCK..self.blocks())
     }
 
     fn interrupt(&self) -> Result<(), Infallible> {

@@ -32,6 +32,7 @@ mod select;
 pub mod space;
 pub mod store;
 pub mod threads;
+mod track;
 pub mod upper;
 mod visited;
 mod walk;

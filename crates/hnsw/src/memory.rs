@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -129,6 +130,10 @@ impl Store for MemoryStore {
 
     fn entry(&self) -> Result<Option<Entry>, Infallible> {
         Ok(self.inner.read().expect("not poisoned").entry)
+    }
+
+    fn extent(&self) -> Result<Range<u32>, Infallible> {
+        Ok(0..self.blocks() as u32)
     }
 
     fn prefetch(&self, id: Id) {

@@ -4,7 +4,10 @@
 //! the k-th best row; then the batch is sorted and handed out, and the next one, twice as large,
 //! goes on where it ended. A row that is found late may be nearer than one that is out already: in
 //! [`Order::Strict`] it is left out and counted, in [`Order::Relaxed`] returned all the same. Rows
-//! that a filter refuses are walked through, but count for nothing.
+//! that a filter refuses are walked through, but count for nothing; where nearly all are refused, the
+//! walk looks for those that are not on a second way.
+
+mod ways;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
@@ -12,12 +15,12 @@ use std::collections::{BinaryHeap, HashSet};
 use crate::descent::{Descent, enter};
 use crate::error::Error;
 use crate::id::{Id, Tid};
-use crate::layer::around;
 use crate::layout::Metric;
 use crate::overflow::Overflow;
 use crate::record::{Kind, Values};
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
+use crate::track::Track;
 use crate::walk::Walk;
 
 /// What happens to rows that are found late, and after the first rows.
@@ -126,6 +129,7 @@ enum Phase {
 pub struct Scan {
     options: ScanOptions,
     walk: Walk,
+    track: Track,
     descent: Descent,
     phase: Phase,
     mean: Option<f32>,
@@ -199,6 +203,7 @@ impl Scan {
         Self {
             options: ScanOptions::default(),
             walk: Walk::new(),
+            track: Track::new(),
             descent: Descent::new(),
             phase: Phase::Finished,
             mean: None,
@@ -318,6 +323,7 @@ impl Scan {
         space: &Space,
         query: &Query,
     ) -> Result<bool, Error<S::Error>> {
+        // A quarter of the memory is the second way's, an eighth of the candidates.
         let limit = (self.options.max_memory / CANDIDATE_BYTES).max(1000);
         self.freed = store.freed().map_err(Error::Store)?;
         let Some(entry) = enter(store, space, query)? else {
@@ -328,35 +334,10 @@ impl Scan {
             return Ok(false);
         };
         let here = self.descent.run(store, space, query, entry, 0)?;
-        self.walk.start(space.layout(), here.id, here.distance, limit);
+        self.track.reset(limit / 8);
+        self.walk.start(space.layout(), here.id, here.distance, limit - limit / 4);
         self.phase = Phase::Walking;
         Ok(true)
-    }
-
-    /// Begins the walk again where elements were freed since it began: those that it still had to
-    /// expand may be gone, or others in their places, and the ways that led over them with them. False
-    /// where it knows all that there is. Rows that were taken are not taken again.
-    fn look_again<S: Store>(
-        &mut self,
-        store: &S,
-        space: &Space,
-        query: &Query,
-    ) -> Result<bool, Error<S::Error>> {
-        const TIMES: usize = 8;
-        if store.freed().map_err(Error::Store)? == self.freed {
-            return Ok(false);
-        }
-        if self.restarts == TIMES {
-            self.lost = true;
-            return Ok(false);
-        }
-        self.restarts += 1;
-        self.known.extend(self.returned.iter().copied());
-        self.known.extend(self.held.iter().map(|Reverse(row)| row.tid));
-        let expanded = self.walk.expanded;
-        let begun = self.enter(store, space, query)?;
-        self.walk.expanded += expanded;
-        Ok(begun)
     }
 
     /// Walks until the next batch of rows is complete.
@@ -380,7 +361,7 @@ impl Scan {
             }
             let bound = self.bound(space.metric());
             self.walk.pool.lower(bound);
-            let Some(candidate) = self.walk.pool.pop(bound) else {
+            let Some((way, id)) = self.pop(bound) else {
                 if bound == f32::INFINITY {
                     if self.look_again(store, space, query)? {
                         continue;
@@ -395,35 +376,19 @@ impl Scan {
             if !self.wide && self.walk.expanded == LONG && self.is_caught() {
                 self.look_around(store, space, query)?;
             }
-            self.expand(store, space, query, candidate.id, pass)?;
+            let (passed, nearer) = self.expand(store, space, query, id, pass)?;
+            self.track.count(way, id, passed, nearer);
+            if self.track.is_due() {
+                self.sample(store, space, query, pass)?;
+            }
         }
         self.ready = self.batch.min(self.held.len());
         self.batch = (self.batch * 2).min(LARGEST_BATCH.max(self.batch));
         Ok(())
     }
 
-    /// Are the nearest rows found so much alike in distance that the walk may be caught among
-    /// near-duplicates?
-    fn is_caught(&self) -> bool {
-        let best = self.nearest.iter().map(|distance| distance.0).fold(f32::INFINITY, f32::min);
-        self.nearest.peek().is_some_and(|kth| kth.0 - best < ALIKE * best.abs())
-    }
-
-    /// Adds the nearest elements of layer 1 to what is to be expanded.
-    fn look_around<S: Store>(
-        &mut self,
-        store: &S,
-        space: &Space,
-        query: &Query,
-    ) -> Result<(), Error<S::Error>> {
-        self.wide = true;
-        for stand in around(store, space, query, &mut self.descent)? {
-            self.walk.add(stand.id, stand.distance);
-        }
-        Ok(())
-    }
-
-    /// Expands an element and takes its rows.
+    /// Expands an element and takes its rows. Says whether one passed, and whether one came among the
+    /// nearest.
     fn expand<S: Store>(
         &mut self,
         store: &S,
@@ -431,7 +396,7 @@ impl Scan {
         query: &Query,
         id: Id,
         pass: &mut impl FnMut(Values<'_>) -> bool,
-    ) -> Result<(), Error<S::Error>> {
+    ) -> Result<(bool, bool), Error<S::Error>> {
         let mut first = None;
         let mut exact = None;
         let here = self.walk.expand(store, space, query, id, |element, distance| {
@@ -441,9 +406,10 @@ impl Scan {
         if let Some(next) = self.walk.pool.peek() {
             store.prefetch(next);
         }
-        let (true, Some((distance, overflow))) = (here, exact) else { return Ok(()) };
+        let (true, Some((distance, overflow))) = (here, exact) else { return Ok((false, false)) };
+        let (mut passed, mut nearer) = (first.is_some(), false);
         if let Some(tid) = first {
-            self.take(distance, tid);
+            nearer |= self.take(distance, tid);
         }
         let (owner, mut overflow) = (id, overflow);
         let mut tuples = 0;
@@ -466,30 +432,39 @@ impl Scan {
             });
             let next = read.map_err(Error::Store)?.unwrap_or(Ok(None));
             overflow = next.map_err(|corrupt: crate::Corrupt| corrupt.at(id))?;
-            tids.into_iter().for_each(|tid| self.take(distance, tid));
+            passed |= !tids.is_empty();
+            for tid in tids {
+                nearer |= self.take(distance, tid);
+            }
             store.interrupt().map_err(Error::Store)?;
         }
-        Ok(())
+        if self.track.is_taken() {
+            self.track.add(owner, passed, &self.walk.last);
+        }
+        Ok((passed, nearer))
     }
 
-    /// Takes a row that was found.
-    fn take(&mut self, distance: Distance, tid: Tid) {
+    /// Takes a row that was found. Is it among the nearest?
+    fn take(&mut self, distance: Distance, tid: Tid) -> bool {
         if self.known.contains(&tid) {
-            return;
+            return false;
         }
         if self.found.len() * ROW_BYTES >= self.options.max_memory {
             self.rows_full = true;
-            return;
+            return false;
         }
         self.found.push(distance.inner);
         self.held.push(Reverse(Row { tid, distance: distance.operator }));
         let distance = Total(distance.inner);
-        if self.nearest.len() < self.wanted {
-            self.nearest.push(distance);
-        } else if self.nearest.peek().is_some_and(|farthest| distance < *farthest) {
-            self.nearest.pop();
+        let full = self.nearest.len() >= self.wanted;
+        let nearer = !full || self.nearest.peek().is_some_and(|farthest| distance < *farthest);
+        if nearer {
+            if full {
+                self.nearest.pop();
+            }
             self.nearest.push(distance);
         }
+        nearer
     }
 
     /// The k of "the k-th best" becomes larger by the next batch.

@@ -6,6 +6,8 @@
 //! held. Between two calls anything may have happened to a record: a reader takes it as it finds
 //! it, a writer compares the change counter with what it saw.
 
+use std::ops::Range;
+
 use crate::id::Id;
 
 /// Where every walk begins.
@@ -33,6 +35,11 @@ pub trait Store {
     /// candidates and finds it changed has lost its way, and looks again.
     fn freed(&self) -> Result<u64, Self::Error> {
         Ok(0)
+    }
+
+    /// The blocks that hold records: where a scan takes a sample.
+    fn extent(&self) -> Result<Range<u32>, Self::Error> {
+        Ok(0..0)
     }
 
     /// Says that a record will probably be read next.

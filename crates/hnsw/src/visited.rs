@@ -89,6 +89,11 @@ impl Table {
         }
     }
 
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.used
+    }
+
     /// Marks an element as seen; false where it was.
     #[inline]
     pub fn insert(&mut self, id: Id) -> bool {

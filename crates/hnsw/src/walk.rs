@@ -29,6 +29,9 @@ pub(crate) struct Walk {
     vector: Vec<f16>,
     estimates: Vec<f32>,
     ids: Vec<Id>,
+    /// The neighbours of what was expanded last and their estimates, where they are asked for.
+    pub wants_last: bool,
+    pub last: Vec<(Id, f32)>,
 }
 
 impl Walk {
@@ -41,6 +44,8 @@ impl Walk {
             vector: Vec::new(),
             estimates: Vec::new(),
             ids: Vec::new(),
+            wants_last: false,
+            last: Vec::new(),
         }
     }
 
@@ -49,6 +54,7 @@ impl Walk {
         self.pool.reset(limit);
         self.visited.start(layout);
         self.expanded = 0;
+        self.wants_last = false;
         self.visited.insert(id);
         self.pool.push(distance.inner, id);
     }
@@ -75,6 +81,7 @@ impl Walk {
             store.interrupt().map_err(Error::Store)?;
         }
         self.ids.clear();
+        self.last.clear();
         let mut apart = None;
         let read = store.read(id, |bytes| {
             if Kind::Element.is_replaced(bytes) {
@@ -112,6 +119,7 @@ impl Walk {
             for id in std::mem::take(&mut self.ids) {
                 if let Some(distance) = distance_of(store, space, query, id)? {
                     self.pool.push(distance.inner, id);
+                    self.last.push((id, distance.inner));
                 }
             }
         }
@@ -125,6 +133,10 @@ impl Walk {
         if self.estimates.is_empty() {
             self.ids.extend(edges.ids().filter(|id| self.visited.insert(*id)));
             return;
+        }
+        if self.wants_last {
+            let slots = edges.slots().zip(&self.estimates);
+            self.last.extend(slots.filter_map(|(id, estimate)| Some((id?, *estimate))));
         }
         for (id, estimate) in edges.slots().zip(&self.estimates) {
             if let Some(id) = id
