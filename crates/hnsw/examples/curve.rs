@@ -1,7 +1,7 @@
 //! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
-//! recall@10, microseconds, records expanded and records read a query.
+//! recall, microseconds, records expanded and records read a query.
 //!
-//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [frames]]]]]]]`
+//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [LIMIT [frames]]]]]]]]`
 //!
 //! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
 //! own and are half noise. With `frames` the data are bursts of near-duplicate frames, and a query is
@@ -18,7 +18,7 @@ use pgclip_hnsw::{
     Tid, Values, check,
 };
 use pgclip_vectors::{World, draw, take_out};
-use world::{K, all_threads, seconds, truth};
+use world::{all_threads, seconds, truth};
 
 fn main() {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -27,7 +27,7 @@ fn main() {
     let arg = |at: usize, or| args.get(at).map_or(or, |x| x.parse().expect("a number"));
     let (rows, dims, threads, m, ef) =
         (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
-    let count = arg(5, 500);
+    let (count, limit) = (arg(5, 500), arg(6, 10));
     let epoch = Instant::now();
     let world = World::new(dims, rows);
     let (vectors, own) = match frames {
@@ -69,7 +69,7 @@ fn main() {
     let elements = ids.filter(|id| store.read(*id, Kind::of) == Ok(Some(Ok(Kind::Element))));
     println!("{} faults", check(&store, &space, elements).expect("sound").faults.len());
     for (kind, queries) in [("image", own), ("text", draw(count, 5, |dice| world.text(dice)))] {
-        let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q)).collect();
+        let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q, limit)).collect();
         for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3, 0.5] {
             let mut scan = Scan::new();
             let (mut hits, mut records, mut late) = (0, 0, 0);
@@ -77,8 +77,9 @@ fn main() {
             for (query, right) in queries.iter().zip(&right) {
                 let query: Query = space.query(query);
                 let mean = pages.moments().mean_distance(&space, &query);
-                scan.start(ScanOptions { slack, ..ScanOptions::default() }, mean);
-                for _ in 0..K {
+                let batch = limit.max(5);
+                scan.start(ScanOptions { slack, batch, ..ScanOptions::default() }, mean);
+                for _ in 0..limit {
                     let row = scan.next(&store, &space, &query, |_| true).expect("no damage");
                     hits += row.map_or(0, |row| usize::from(right.contains(&row.tid.block)));
                 }
@@ -88,7 +89,7 @@ fn main() {
             let each = 1.0 / queries.len() as f64;
             println!(
                 "{kind:5} slack {slack:<5} recall {:.4}  {:7.1} µs  {:6.0} records  {:6.0} reads  {late} late",
-                hits as f64 * each / K as f64,
+                hits as f64 * each / limit as f64,
                 (seconds(epoch) - started) * 1e6 * each,
                 records as f64 * each,
                 (store.reads() - reads) as f64 * each,

@@ -88,7 +88,7 @@ fn main() {
     let space = Space::new(layout, 42, Some(world.texts()));
     let answers = |among: &[usize]| -> Vec<(Vec<f16>, Vec<usize>)> {
         let here: Vec<Vec<f16>> = among.iter().map(|i| vectors[*i].clone()).collect();
-        let exact = |query: &Vec<f16>| truth(&space, &here, query);
+        let exact = |query: &Vec<f16>| truth(&space, &here, query, K);
         let numbers = |right: Vec<u32>| right.iter().map(|at| among[*at as usize]).collect();
         queries.iter().map(|query| (query.clone(), numbers(exact(query)))).collect()
     };

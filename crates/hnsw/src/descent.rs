@@ -8,16 +8,18 @@
 //! layers alone saves 5 more, but ends farther away.
 
 use std::cmp::Ordering;
+use std::collections::BinaryHeap;
 
 use crate::edges::{Origin, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
+use crate::pool::Candidate;
 use crate::record::Kind;
 use crate::space::{Query, Space};
 use crate::store::{Entry, Store};
 use crate::upper::Upper;
 use crate::visited::Table;
-use crate::walk::{Stand, visit};
+use crate::walk::{Stand, distance_of, visit};
 
 /// How often the entry point is looked up again where it is gone: it moves before it is freed.
 const ENTRY_TRIES: usize = 8;
@@ -194,5 +196,59 @@ impl Descent {
             }
         }
         Ok(best)
+    }
+
+    /// Goes over layer 1, where few elements of each crowd of near-duplicates are, from the nearest one
+    /// on, and returns all that it comes by with their estimates. Nothing where there is one layer
+    /// alone.
+    pub fn survey<S: Store>(
+        &mut self,
+        store: &S,
+        space: &Space,
+        query: &Query,
+    ) -> Result<Vec<(Id, f32)>, Error<S::Error>> {
+        /// Elements whose neighbours are looked at.
+        const ELEMENTS: usize = 256;
+        let Some((entry, stand)) = enter(store, space, query)? else { return Ok(Vec::new()) };
+        if entry.level == 0 {
+            return Ok(Vec::new());
+        }
+        let here = self.run(store, space, query, (entry, stand), 1)?;
+        let Self { seen, near, scratch, estimates } = self;
+        seen.clear();
+        seen.insert(here.id);
+        let first = Candidate { estimate: here.distance.inner, id: here.id };
+        let (mut open, mut found) = (BinaryHeap::from([first]), vec![(first.id, first.estimate)]);
+        for _ in 0..ELEMENTS {
+            let Some(next) = open.pop() else { break };
+            store.interrupt().map_err(Error::Store)?;
+            let Some(here) = visit(store, space, query, next.id)? else { continue };
+            let Some(top) = here.upper else { continue };
+            near.clear();
+            look_at_layer(store, space, top, 1, |_, _, upper| {
+                let edges = upper.edges();
+                let inner = here.distance.inner;
+                let origin = Origin { inner, norm2: here.norm2, text: here.text };
+                edges.estimate(query, origin, scratch, estimates);
+                for (slot, id) in edges.slots().enumerate() {
+                    if let Some(id) = id
+                        && seen.insert(id)
+                    {
+                        near.push((estimates.get(slot).copied().unwrap_or(f32::NAN), id));
+                    }
+                }
+            })?;
+            for &(estimate, id) in near.iter() {
+                let estimate = match estimate.is_nan() {
+                    true => distance_of(store, space, query, id)?.map(|there| there.inner),
+                    false => Some(estimate),
+                };
+                if let Some(estimate) = estimate {
+                    found.push((id, estimate));
+                    open.push(Candidate { estimate, id });
+                }
+            }
+        }
+        Ok(found)
     }
 }

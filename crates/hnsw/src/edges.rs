@@ -69,6 +69,22 @@ pub struct Scratch {
     w: Vec<f32>,
     b: Vec<f32>,
     a: Vec<f32>,
+    /// What `w` is multiplied by.
+    root: f32,
+}
+
+impl Scratch {
+    /// The squared length of an edge of the record estimated last: the harmonic mean, in which long
+    /// edges among many short ones do not count.
+    #[inline]
+    pub(crate) fn length2(&self, query: &Query) -> f32 {
+        // ⟨c, Rr⟩ is about |r|√(D/2π), so w about |r|√(8π/D).
+        const EIGHT_PI: f32 = 8.0 * std::f32::consts::PI;
+        const LEAST: f32 = 1e-9;
+        let inverse: f32 = self.w.iter().map(|w| 1.0 / w.max(LEAST)).sum();
+        let mean = self.root * self.w.len() as f32 / inverse;
+        mean * mean * query.rotated.len() as f32 / EIGHT_PI
+    }
 }
 
 /// The element's side of an estimate.
@@ -136,7 +152,7 @@ impl<'a> Edges<'a> {
         let count = self.count();
         let at = Arrays::new(self.layout, self.map);
         let code = self.layout.code();
-        let Scratch { halves: aside, sums, w, b, a } = scratch;
+        let Scratch { halves: aside, sums, w, b, a, root: factor } = scratch;
         sums.resize(count, 0);
         masked_sums(&query.bytes, &self.bytes[at.codes..at.codes + code * count], sums);
         let mut read = |from: usize, to: &mut Vec<f32>| {
@@ -149,6 +165,7 @@ impl<'a> Edges<'a> {
         let scale = get_f32(self.bytes, self.map.scale);
         let lambda = scale * query.lambda(metric, origin.inner, origin.norm2, origin.text);
         let root = scale.sqrt();
+        *factor = root;
         let text = 2.0 * query.beta * text_step(query.rotated.len());
         let texts = &self.bytes[at.text..at.text + count];
         for slot in 0..count {

@@ -175,12 +175,8 @@ impl PartialOrd for Total {
     }
 }
 
-/// Rows whose distances differ by less than this share of the least are much alike. Text-like queries
-/// among images, whose distances all are, rarely come under a fiftieth, and often under a twentieth.
-pub(crate) const ALIKE: f32 = 0.02;
-
 /// A walk of so many records asks itself whether it is caught before it has found all it wants.
-const LONG: u64 = 200;
+const LONG: u64 = 64;
 
 /// Rows that a batch may find beyond `ef`, in batches: of text-like queries' first 1,000 rows 0.80 were
 /// found with one.

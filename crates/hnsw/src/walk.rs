@@ -8,7 +8,7 @@ use pgclip_simd::halves;
 use crate::edges::{Edges, Origin, Scratch};
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
-use crate::layout::Layout;
+use crate::layout::{Layout, Metric};
 use crate::pool::Pool;
 use crate::record::{Element, Kind, edges_tuple};
 use crate::space::{Distance, Query, Space};
@@ -23,8 +23,9 @@ const INTERRUPT: u64 = 32;
 pub(crate) struct Walk {
     pub pool: Pool,
     pub visited: Visited,
-    /// Records expanded.
+    /// Records expanded, and how many of them lay far nearer to their neighbours than to the query.
     pub expanded: u64,
+    pub crowded: u64,
     scratch: Scratch,
     vector: Vec<f16>,
     estimates: Vec<f32>,
@@ -40,6 +41,7 @@ impl Walk {
             pool: Pool::new(),
             visited: Visited::new(),
             expanded: 0,
+            crowded: 0,
             scratch: Scratch::default(),
             vector: Vec::new(),
             estimates: Vec::new(),
@@ -54,15 +56,15 @@ impl Walk {
         self.pool.reset(limit);
         self.visited.start(layout);
         self.expanded = 0;
+        self.crowded = 0;
         self.wants_last = false;
-        self.visited.insert(id);
-        self.pool.push(distance.inner, id);
+        self.add(id, distance.inner);
     }
 
-    /// Adds another element whose distance is known.
-    pub fn add(&mut self, id: Id, distance: Distance) {
+    /// Adds another element, with its inner distance or an estimate of it.
+    pub fn add(&mut self, id: Id, estimate: f32) {
         if self.visited.insert(id) {
-            self.pool.push(distance.inner, id);
+            self.pool.push(estimate, id);
         }
     }
 
@@ -96,7 +98,7 @@ impl Walk {
             let distance = space.distance(&query.vector, query.norm2, vector, norm2);
             let origin = Origin { inner: distance.inner, norm2, text: element.text() };
             match element.edges() {
-                Some(edges) => self.take(edges, query, origin),
+                Some(edges) => self.take(edges, space.metric(), query, origin),
                 None => apart = element.edges_id().map(|id| (id, origin)),
             }
             look(&element, distance);
@@ -111,9 +113,12 @@ impl Walk {
                 if Kind::Edges.is_replaced(bytes) {
                     return Ok(());
                 }
-                edges_tuple(space.layout(), bytes).map(|edges| self.take(edges, query, origin))
+                let edges = edges_tuple(space.layout(), bytes)?;
+                self.take(edges, space.metric(), query, origin);
+                Ok(())
             });
-            read.map_err(Error::Store)?.unwrap_or(Ok(())).map_err(|corrupt| corrupt.at(id))?;
+            let read = read.map_err(Error::Store)?.unwrap_or(Ok(()));
+            read.map_err(|corrupt: Corrupt| corrupt.at(id))?;
         }
         if !space.layout().has_codes() {
             for id in std::mem::take(&mut self.ids) {
@@ -128,12 +133,19 @@ impl Walk {
 
     /// Puts the neighbours that were not seen yet into the pool, or, where there are no estimates,
     /// aside.
-    fn take(&mut self, edges: Edges<'_>, query: &Query, origin: Origin) {
+    fn take(&mut self, edges: Edges<'_>, metric: Metric, query: &Query, origin: Origin) {
+        /// How many times nearer, in squares, is far nearer.
+        const CLOSE: f32 = 16.0;
         edges.estimate(query, origin, &mut self.scratch, &mut self.estimates);
         if self.estimates.is_empty() {
             self.ids.extend(edges.ids().filter(|id| self.visited.insert(*id)));
             return;
         }
+        let far = match metric {
+            Metric::InnerProduct => origin.inner + query.norm2 + origin.norm2,
+            Metric::L2 | Metric::Cosine => origin.inner,
+        };
+        self.crowded += u64::from(CLOSE * self.scratch.length2(query) < far);
         if self.wants_last {
             let slots = edges.slots().zip(&self.estimates);
             self.last.extend(slots.filter_map(|(id, estimate)| Some((id?, *estimate))));

@@ -26,12 +26,12 @@ pub fn all_threads() -> f64 {
 }
 
 /// The exact answers, by number.
-pub fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16]) -> Vec<u32> {
+pub fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16], k: usize) -> Vec<u32> {
     let q2 = pgclip_simd::squared_norm(query);
     let mut all: Vec<(f64, u32)> = (0..)
         .zip(vectors)
         .map(|(i, v)| (space.distance(query, q2, v, pgclip_simd::squared_norm(v)).operator, i))
         .collect();
-    all.select_nth_unstable_by(K, |a, b| a.0.total_cmp(&b.0));
-    all[..K].iter().map(|(_, i)| *i).collect()
+    all.select_nth_unstable_by(k, |a, b| a.0.total_cmp(&b.0));
+    all[..k].iter().map(|(_, i)| *i).collect()
 }

@@ -4,10 +4,9 @@
 
 use std::cmp::Reverse;
 
-use super::{ALIKE, Scan};
+use super::Scan;
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
-use crate::layer::around;
 use crate::record::{Element, Kind, Values};
 use crate::space::{Query, Space};
 use crate::store::Store;
@@ -104,14 +103,14 @@ impl Scan {
         Ok(begun)
     }
 
-    /// Are the nearest rows found so much alike in distance that the walk may be caught among
-    /// near-duplicates?
+    /// Is the walk among near-duplicates: does most of what it expanded lie far nearer to its neighbours
+    /// than to the query? Then few edges lead out, and what they lead to may be the near-duplicates of
+    /// any other scene.
     pub(super) fn is_caught(&self) -> bool {
-        let best = self.nearest.iter().map(|distance| distance.0).fold(f32::INFINITY, f32::min);
-        self.nearest.peek().is_some_and(|kth| kth.0 - best < ALIKE * best.abs())
+        2 * self.walk.crowded > self.walk.expanded
     }
 
-    /// Adds the nearest elements of layer 1 to what is to be expanded.
+    /// Adds what lies nearest on layer 1 to what is to be expanded.
     pub(super) fn look_around<S: Store>(
         &mut self,
         store: &S,
@@ -119,8 +118,8 @@ impl Scan {
         query: &Query,
     ) -> Result<(), Error<S::Error>> {
         self.wide = true;
-        for stand in around(store, space, query, &mut self.descent)? {
-            self.walk.add(stand.id, stand.distance);
+        for (id, estimate) in self.descent.survey(store, space, query)? {
+            self.walk.add(id, estimate);
         }
         Ok(())
     }
