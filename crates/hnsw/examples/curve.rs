@@ -69,7 +69,8 @@ fn main() {
     let elements = ids.filter(|id| store.read(*id, Kind::of) == Ok(Some(Ok(Kind::Element))));
     println!("{} faults", check(&store, &space, elements).expect("sound").faults.len());
     for (kind, queries) in [("image", own), ("text", draw(count, 5, |dice| world.text(dice)))] {
-        let right: Vec<Vec<u32>> = queries.iter().map(|q| truth(&space, &vectors, q, limit)).collect();
+        let right: Vec<Vec<u32>> =
+            queries.iter().map(|q| truth(&space, &vectors, q, limit)).collect();
         for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3, 0.5] {
             let mut scan = Scan::new();
             let (mut hits, mut records, mut late) = (0, 0, 0);

@@ -36,6 +36,9 @@ pub enum Measure {
     AveragePrecision,
     /// Whether a right picture is among the first so many.
     Recall(usize),
+    /// The binary logarithm of the place of the first right picture: it tells something where no
+    /// query has one among the first ten.
+    Place,
 }
 
 impl Found {
@@ -48,6 +51,9 @@ impl Found {
                 .iter()
                 .map(|&place| if (1..=k).contains(&place) { 1.0 } else { 0.0 })
                 .collect(),
+            Measure::Place => {
+                self.first_hit.iter().map(|&place| (place.max(1) as f64).log2()).collect()
+            }
         }
     }
 

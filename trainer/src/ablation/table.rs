@@ -77,31 +77,42 @@ fn markdown(rows: &[Row], missing: &[&str]) -> Result<String> {
         let queries =
             rows.first().map_or(0, |row| values(&row.results[0], subject, MEASURES[0].1).len());
         out += &format!("\n### {title}, {queries} queries\n\n");
-        out += "| arm | seeds | mAP@10 | R@1 | R@5 | R@10 | adds to mAP@10: over queries | over seeds | |\n";
-        out += "| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n";
+        out += "| arm | seeds | mAP@10 | R@1 | R@5 | R@10 | first right place |\n";
+        out += "| --- | --- | --- | --- | --- | --- | --- |\n";
         for (at, row) in rows.iter().enumerate() {
             let seeds: Vec<String> = row.results.iter().map(|r| r.seed.to_string()).collect();
-            let cells: Vec<String> = MEASURES
-                .iter()
-                .map(|&(_, measure)| {
-                    let of_seeds: Vec<Vec<f64>> =
-                        row.results.iter().map(|r| values(r, subject, measure)).collect();
-                    level(interval(&mean_rows(&of_seeds)))
-                })
-                .collect();
-            let step = match at {
-                0 => Step::default(),
-                _ => Step::between(&rows[at - 1], row, subject)?,
+            let found = |measure| {
+                let of_seeds: Vec<Vec<f64>> =
+                    row.results.iter().map(|r| values(r, subject, measure)).collect();
+                interval(&mean_rows(&of_seeds))
             };
-            let plus = if at < 2 { "" } else { "+ " };
+            let mut cells: Vec<String> =
+                MEASURES.iter().map(|&(_, measure)| level(found(measure))).collect();
+            cells.push(found(Measure::Place).map_or("–".to_owned(), |i| powers(i, 0)));
             out += &format!(
-                "| {plus}{} | {} | {} | {} | {} | {} |\n",
-                row.adds,
+                "| {} | {} | {} |\n",
+                title_of(at, row),
                 seeds.join(", "),
-                cells.join(" | "),
-                difference(step.queries),
-                difference(step.seeds),
-                step.verdict()
+                cells.join(" | ")
+            );
+        }
+        out += "\n| what it adds | mAP@10: over queries | over seeds | | place: over queries | over seeds | |\n";
+        out += "| --- | --- | --- | --- | --- | --- | --- |\n";
+        for (at, pair) in rows.windows(2).enumerate() {
+            let precision = Step::between(&pair[0], &pair[1], subject, Measure::AveragePrecision)?;
+            let place = Step::between(&pair[0], &pair[1], subject, Measure::Place)?;
+            let times = |found: Option<Interval>| {
+                found.map_or("–".to_owned(), |i| format!("× {}", powers(i, 2)))
+            };
+            out += &format!(
+                "| {} | {} | {} | {} | {} | {} | {} |\n",
+                title_of(at + 1, &pair[1]),
+                difference(precision.queries),
+                difference(precision.seeds),
+                precision.verdict(true),
+                times(place.queries),
+                times(place.seeds),
+                place.verdict(false)
             );
         }
     }
@@ -124,7 +135,11 @@ fn values(result: &ArmResult, subject: &str, measure: Measure) -> Vec<f64> {
     result.found.get(subject).map(|found| found.values(measure)).unwrap_or_default()
 }
 
-/// What an arm adds to the mAP@10 of the one before it, seeds and queries paired.
+fn title_of(at: usize, row: &Row) -> String {
+    format!("{}{}", if at < 2 { "" } else { "+ " }, row.adds)
+}
+
+/// What an arm adds to a measure of the one before it, seeds and queries paired.
 #[derive(Default)]
 struct Step {
     queries: Option<Interval>,
@@ -132,14 +147,14 @@ struct Step {
 }
 
 impl Step {
-    fn between(before: &Row, after: &Row, subject: &str) -> Result<Step> {
+    fn between(before: &Row, after: &Row, subject: &str, measure: Measure) -> Result<Step> {
         let mut differences = Vec::new();
         for result in &after.results {
             let Some(base) = before.results.iter().find(|r| r.seed == result.seed) else {
                 continue;
             };
-            let old = values(base, subject, Measure::AveragePrecision);
-            let new = values(result, subject, Measure::AveragePrecision);
+            let old = values(base, subject, measure);
+            let new = values(result, subject, measure);
             ensure!(old.len() == new.len(), "arms of seed {} have other queries", result.seed);
             differences.push(new.iter().zip(&old).map(|(n, o)| n - o).collect::<Vec<f64>>());
         }
@@ -151,11 +166,11 @@ impl Step {
         Ok(Step { queries: interval(&mean_rows(&differences)), seeds })
     }
 
-    /// Both intervals must exclude 0.
-    fn verdict(&self) -> &'static str {
+    /// Both intervals must exclude 0. `more` says whether more is better.
+    fn verdict(&self, more: bool) -> &'static str {
         match (self.queries, self.seeds) {
             (Some(queries), Some(seeds)) if queries.is_sure() && seeds.is_sure() => {
-                if queries.mean > 0.0 { "helps" } else { "harms" }
+                if (queries.mean > 0.0) == more { "helps" } else { "harms" }
             }
             (Some(_), Some(_)) => "no effect shown",
             (Some(_), None) => "too few seeds",
@@ -170,4 +185,11 @@ fn level(found: Option<Interval>) -> String {
 
 fn difference(found: Option<Interval>) -> String {
     found.map_or("–".to_owned(), |i| format!("{:+.3} ± {:.3}", i.mean, i.half))
+}
+
+/// Two to the power of a mean and of its interval's ends.
+fn powers(found: Interval, decimals: usize) -> String {
+    let Interval { mean, half } = found;
+    let [mean, least, most] = [mean, mean - half, mean + half].map(f64::exp2);
+    format!("{mean:.decimals$} ({least:.decimals$} to {most:.decimals$})")
 }
