@@ -16,7 +16,7 @@ use crate::descent::{Descent, enter};
 use crate::edges::End;
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
-use crate::layer::{around, chain, link_upper, search_layer};
+use crate::layer::{chain, link_upper, search_layer};
 use crate::layout::{MAX_LEVEL, Placement};
 use crate::link::{New, link_all};
 use crate::record::{Element, ElementMut, Kind, Values, edges_tuple_mut, new_edges_tuple};
@@ -200,11 +200,11 @@ fn gather<S: StoreMut>(
     walk.start(space.layout(), from.id, from.distance, usize::MAX);
     loop {
         if living >= wanted || living > 0 && found.len() >= AMONG_DEAD * wanted {
-            if wanted > ef || !is_caught(&found) {
+            if wanted > ef || !walk.is_caught() {
                 break;
             }
-            for stand in around(store, space, query, &mut Descent::new())? {
-                walk.add(stand.id, stand.distance.inner);
+            for (id, estimate) in Descent::new().survey(store, space, query)? {
+                walk.add(id, estimate);
             }
             wanted += ef;
         }
@@ -226,19 +226,6 @@ fn gather<S: StoreMut>(
     }
     found.sort_by(|a, b| a.inner.total_cmp(&b.inner));
     Ok(found)
-}
-
-/// Are half of those found so much alike in distance that the walk may be caught among the
-/// near-duplicates of another scene?
-fn is_caught(found: &[Found]) -> bool {
-    /// Distances that differ by less than this share of the least are much alike. Text-like queries'
-    /// among images, which all are, rarely come under a fiftieth, and often under a twentieth.
-    const ALIKE: f32 = 0.02;
-    let mut distances: Vec<f32> = found.iter().map(|found| found.inner).collect();
-    let middle = distances.len() / 2;
-    let (near, middle, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
-    let best = near.iter().copied().fold(*middle, f32::min);
-    *middle - best < ALIKE * best.abs()
 }
 
 /// Chooses the neighbours on an upper layer, and makes them ready.

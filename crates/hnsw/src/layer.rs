@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use crate::descent::{Descent, enter, look_at_layer};
+use crate::descent::look_at_layer;
 use crate::edges::End;
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
@@ -76,23 +76,6 @@ pub(crate) fn search_layer<S: Store>(
         store.interrupt().map_err(Error::Store)?;
     }
     Ok(best.into_sorted_vec().into_iter().map(|stand| stand.0).collect())
-}
-
-/// The elements of layer 1 nearest to a vector, where the way down to the base layer has led to the
-/// near-duplicates of another scene. None where there is one layer alone.
-pub(crate) fn around<S: Store>(
-    store: &S,
-    space: &Space,
-    query: &Query,
-    descent: &mut Descent,
-) -> Result<Vec<Stand>, Error<S::Error>> {
-    const STANDS: usize = 32;
-    let Some((entry, stand)) = enter(store, space, query)? else { return Ok(Vec::new()) };
-    if entry.level == 0 {
-        return Ok(Vec::new());
-    }
-    let here = descent.run(store, space, query, (entry, stand), 1)?;
-    search_layer(store, space, query, vec![here], 1, STANDS)
 }
 
 /// The neighbours of an element on an upper layer, found from its tuple on the highest; none where

@@ -363,13 +363,13 @@ impl Scan {
                         continue;
                     }
                     self.phase = Phase::Finished;
-                } else if !self.wide && self.is_caught() {
+                } else if !self.wide && self.walk.is_caught() {
                     self.look_around(store, space, query)?;
                     continue;
                 }
                 break;
             };
-            if !self.wide && self.walk.expanded == LONG && self.is_caught() {
+            if !self.wide && self.walk.expanded == LONG && self.walk.is_caught() {
                 self.look_around(store, space, query)?;
             }
             let (passed, nearer) = self.expand(store, space, query, id, pass)?;

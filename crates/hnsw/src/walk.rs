@@ -68,6 +68,13 @@ impl Walk {
         }
     }
 
+    /// Is the walk among near-duplicates: does most of what it expanded lie far nearer to its neighbours
+    /// than to the query? Then few edges lead out, and what they lead to may be the near-duplicates of
+    /// any other scene.
+    pub fn is_caught(&self) -> bool {
+        2 * self.crowded > self.expanded
+    }
+
     /// Expands an element, and shows it to `look` with its exact distance. False where there is no
     /// such element any more.
     pub fn expand<S: Store>(

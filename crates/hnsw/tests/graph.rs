@@ -76,11 +76,12 @@ fn frames_of_many_scenes_are_found() {
         recall(store, &space, &queries, &vectors, among, ScanOptions::default())
     };
     let built = recall(&build(&space, &vectors, 2), &all);
-    assert!(built > 0.88, "{built}");
+    assert!(built > 0.93, "{built}");
     let store = build(&space, &vectors[first.clone()], 2);
     insert_all(&store, &space, &vectors, first.end..vectors.len());
     let inserted = recall(&store, &all);
-    assert!(inserted > 0.85, "{inserted}");
+    println!("built {built:.3}, inserted {inserted:.3}");
+    assert!(inserted > 0.92, "{inserted}");
 }
 
 /// Where the rows asked for are of more crowds than one, or the query is like none of them, a walk that

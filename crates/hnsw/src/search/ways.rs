@@ -103,13 +103,6 @@ impl Scan {
         Ok(begun)
     }
 
-    /// Is the walk among near-duplicates: does most of what it expanded lie far nearer to its neighbours
-    /// than to the query? Then few edges lead out, and what they lead to may be the near-duplicates of
-    /// any other scene.
-    pub(super) fn is_caught(&self) -> bool {
-        2 * self.walk.crowded > self.walk.expanded
-    }
-
     /// Adds what lies nearest on layer 1 to what is to be expanded.
     pub(super) fn look_around<S: Store>(
         &mut self,
