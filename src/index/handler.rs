@@ -47,9 +47,35 @@ pub unsafe extern "C-unwind" fn clip_hnsw_handler(
     routine.amcostestimate = Some(cost::estimate);
     routine.amoptions = Some(options::parse);
     routine.amvalidate = Some(columns::validate);
+    routine.amproperty = Some(property);
     routine.ambeginscan = Some(scan::begin);
     routine.amrescan = Some(scan::rescan);
     routine.amgettuple = Some(scan::next);
     routine.amendscan = Some(scan::end);
     routine.into_pg().into()
+}
+
+/// Answers `pg_index_column_has_property` where the server cannot: rows come in the order of a distance
+/// to the first column, and lists are for the others.
+#[pg_guard]
+unsafe extern "C-unwind" fn property(
+    _index: pg_sys::Oid,
+    column: i32,
+    property: pg_sys::IndexAMProperty::Type,
+    _name: *const std::ffi::c_char,
+    result: *mut bool,
+    _is_null: *mut bool,
+) -> bool {
+    use pg_sys::IndexAMProperty::{AMPROP_DISTANCE_ORDERABLE, AMPROP_SEARCH_ARRAY};
+    let answer = match property {
+        AMPROP_DISTANCE_ORDERABLE => column == 1,
+        AMPROP_SEARCH_ARRAY => column > 1,
+        _ => return false,
+    };
+    if column < 1 {
+        return false;
+    }
+    // SAFETY: the server's own variable.
+    unsafe { *result = answer }
+    true
 }
