@@ -56,13 +56,14 @@ fn kernels(c: &mut Criterion) {
         let other: Vec<f32> = (0..width).map(|_| dice.uniform()).collect();
         let codes = vec![0b0110_1001u8; code_bytes(dims) * 2 * M];
         let bytes: Vec<i8> = values.iter().map(|x| (x * 127.0) as i8).collect();
+        let slots: Vec<u8> = (0..2 * M as u8).collect();
         let mut sums = vec![0; 2 * M];
         let mut code = vec![0; code_bytes(dims)];
         for level in Level::all() {
             let mut group = c.benchmark_group("masked_sums of a record");
             group.throughput(Throughput::Elements((width * 2 * M) as u64));
             group.bench_function(BenchmarkId::new(level.name(), dims), |bencher| {
-                bencher.iter(|| level.masked_sums(black_box(&bytes), &codes, &mut sums));
+                bencher.iter(|| level.masked_sums(black_box(&bytes), &codes, &slots, &mut sums));
             });
             group.finish();
             c.benchmark_group("encode_residual").bench_function(

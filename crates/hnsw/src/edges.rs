@@ -24,6 +24,17 @@ use crate::layout::{Layout, Metric};
 use crate::record::{get_f32, put, touch};
 use crate::space::{Query, Space};
 
+/// All slots that there can be: the number of edges is a byte.
+const ALL: [u8; 256] = {
+    let mut all = [0; 256];
+    let mut slot = 0;
+    while slot < all.len() {
+        all[slot] = slot as u8;
+        slot += 1;
+    }
+    all
+};
+
 /// Where the parts of the edges lie in a record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct EdgeMap {
@@ -136,12 +147,34 @@ impl<'a> Edges<'a> {
         ids.as_chunks::<ID_BYTES>().0.iter().map(|id| Id::decode(id))
     }
 
+    /// Says that the code of a slot will be read.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: usize) {
+        let code = self.layout.code();
+        let from = Arrays::new(self.layout, self.map).codes + slot * code;
+        if self.layout.has_codes() {
+            pgclip_simd::prefetch(&self.bytes[from..from + code]);
+        }
+    }
+
     /// Estimates the query's inner distance to each neighbour, slot by slot, into `out`. Not for
     /// records without codes.
     pub fn estimate(
         &self,
         query: &Query,
         origin: Origin,
+        scratch: &mut Scratch,
+        out: &mut Vec<f32>,
+    ) {
+        self.estimate_some(query, origin, &ALL[..self.count()], scratch, out);
+    }
+
+    /// The same for the neighbours of these slots.
+    pub(crate) fn estimate_some(
+        &self,
+        query: &Query,
+        origin: Origin,
+        slots: &[u8],
         scratch: &mut Scratch,
         out: &mut Vec<f32>,
     ) {
@@ -153,8 +186,9 @@ impl<'a> Edges<'a> {
         let at = Arrays::new(self.layout, self.map);
         let code = self.layout.code();
         let Scratch { halves: aside, sums, w, b, a, root: factor } = scratch;
-        sums.resize(count, 0);
-        masked_sums(&query.bytes, &self.bytes[at.codes..at.codes + code * count], sums);
+        sums.resize(slots.len(), 0);
+        let all = &self.bytes[at.codes..at.codes + code * count];
+        masked_sums(&query.bytes, all, slots, sums);
         let mut read = |from: usize, to: &mut Vec<f32>| {
             to.resize(count, 0.0);
             widen(halves(&self.bytes[from..from + 2 * count], aside), to);
@@ -168,14 +202,16 @@ impl<'a> Edges<'a> {
         *factor = root;
         let text = 2.0 * query.beta * text_step(query.rotated.len());
         let texts = &self.bytes[at.text..at.text + count];
-        for slot in 0..count {
-            let product = query.step * (sums[slot] as f32 - query.half_sum)
-                + text * f32::from(texts[slot] as i8);
+        for (slot, sum) in slots.iter().zip(sums) {
+            let slot = usize::from(*slot);
+            let product =
+                query.step * (*sum as f32 - query.half_sum) + text * f32::from(texts[slot] as i8);
             out.push(origin.inner + lambda * b[slot] - root * w[slot] * product);
         }
         if self.layout.has_norms() {
             read(at.a, a);
-            out.iter_mut().zip(a).for_each(|(out, a)| *out += scale * *a);
+            let of_slots = slots.iter().map(|slot| a[usize::from(*slot)]);
+            out.iter_mut().zip(of_slots).for_each(|(out, a)| *out += scale * a);
         }
     }
 }

@@ -28,7 +28,12 @@ pub(crate) struct Walk {
     pub crowded: u64,
     scratch: Scratch,
     vector: Vec<f16>,
+    /// The slots of the neighbours that are looked at, those neighbours and whether they were not
+    /// seen before, and their estimates.
+    slots: Vec<u8>,
+    neighbours: Vec<(Id, bool)>,
     estimates: Vec<f32>,
+    /// Those to be measured.
     ids: Vec<Id>,
     /// The neighbours of what was expanded last and their estimates, where they are asked for.
     pub wants_last: bool,
@@ -44,6 +49,8 @@ impl Walk {
             crowded: 0,
             scratch: Scratch::default(),
             vector: Vec::new(),
+            slots: Vec::new(),
+            neighbours: Vec::new(),
             estimates: Vec::new(),
             ids: Vec::new(),
             wants_last: false,
@@ -100,12 +107,16 @@ impl Walk {
             if element.is_free() {
                 return Ok(false);
             }
+            let edges = element.edges();
+            if let Some(edges) = edges {
+                self.choose(edges, space);
+            }
             let vector = halves(element.vector(), &mut self.vector);
             let norm2 = element.norm2();
             let distance = space.distance(&query.vector, query.norm2, vector, norm2);
             let origin = Origin { inner: distance.inner, norm2, text: element.text() };
-            match element.edges() {
-                Some(edges) => self.take(edges, space.metric(), query, origin),
+            match edges {
+                Some(edges) => self.take(edges, space, query, origin),
                 None => apart = element.edges_id().map(|id| (id, origin)),
             }
             look(&element, distance);
@@ -121,7 +132,8 @@ impl Walk {
                     return Ok(());
                 }
                 let edges = edges_tuple(space.layout(), bytes)?;
-                self.take(edges, space.metric(), query, origin);
+                self.choose(edges, space);
+                self.take(edges, space, query, origin);
                 Ok(())
             });
             let read = read.map_err(Error::Store)?.unwrap_or(Ok(()));
@@ -138,30 +150,46 @@ impl Walk {
         Ok(true)
     }
 
-    /// Puts the neighbours that were not seen yet into the pool, or, where there are no estimates,
-    /// aside.
-    fn take(&mut self, edges: Edges<'_>, metric: Metric, query: &Query, origin: Origin) {
+    /// Chooses the neighbours that are looked at: those not seen before, or all where they are asked
+    /// for. Their codes are asked for at once: waiting for memory is most of what a record costs.
+    fn choose(&mut self, edges: Edges<'_>, space: &Space) {
+        self.slots.clear();
+        self.neighbours.clear();
+        for (slot, id) in edges.slots().enumerate() {
+            let Some(id) = id else { continue };
+            let fresh = self.visited.insert(id);
+            if fresh || self.wants_last {
+                self.slots.push(slot as u8);
+                self.neighbours.push((id, fresh));
+                edges.prefetch(slot);
+            }
+        }
+        if !space.layout().has_codes() {
+            let fresh = self.neighbours.iter().filter(|(_, fresh)| *fresh);
+            self.ids.extend(fresh.map(|(id, _)| *id));
+        }
+    }
+
+    /// Puts the chosen neighbours that were not seen before into the pool, where there are estimates.
+    fn take(&mut self, edges: Edges<'_>, space: &Space, query: &Query, origin: Origin) {
         /// How many times nearer, in squares, is far nearer.
         const CLOSE: f32 = 16.0;
-        edges.estimate(query, origin, &mut self.scratch, &mut self.estimates);
-        if self.estimates.is_empty() {
-            self.ids.extend(edges.ids().filter(|id| self.visited.insert(*id)));
+        if !space.layout().has_codes() {
             return;
         }
-        let far = match metric {
+        let Self { scratch, estimates, .. } = self;
+        edges.estimate_some(query, origin, &self.slots, scratch, estimates);
+        let far = match space.metric() {
             Metric::InnerProduct => origin.inner + query.norm2 + origin.norm2,
             Metric::L2 | Metric::Cosine => origin.inner,
         };
         self.crowded += u64::from(CLOSE * self.scratch.length2(query) < far);
-        if self.wants_last {
-            let slots = edges.slots().zip(&self.estimates);
-            self.last.extend(slots.filter_map(|(id, estimate)| Some((id?, *estimate))));
-        }
-        for (id, estimate) in edges.slots().zip(&self.estimates) {
-            if let Some(id) = id
-                && self.visited.insert(id)
-            {
+        for (&(id, fresh), estimate) in self.neighbours.iter().zip(&self.estimates) {
+            if fresh {
                 self.pool.push(*estimate, id);
+            }
+            if self.wants_last {
+                self.last.push((id, *estimate));
             }
         }
     }

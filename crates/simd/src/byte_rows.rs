@@ -17,7 +17,7 @@ pub trait ByteKernels: Copy {
     fn dots_i8(self, query: &[i8], rows: &[i8], stride: usize, ids: &[u32], dots: &mut [i32]);
 
     /// See [`masked_sums`](crate::codes::masked_sums).
-    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]);
+    fn masked_sums(self, values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]);
 }
 
 /// The inner product of two vectors of bytes, exact below 130,000 components. Panics when the

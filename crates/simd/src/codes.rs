@@ -46,11 +46,12 @@ pub trait CodeKernels: Copy {
     fn encode_residual(self, to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSums;
 }
 
-/// For each of the codes, which lie end to end, the sum of those `values` whose bit is set, exact
-/// below ten million components. Panics when the lengths do not fit each other.
+/// For each of `slots`, places among the codes that lie end to end, the sum of those `values` whose bit
+/// is set there, exact below ten million components. Panics when the lengths do not fit each other, and
+/// where a code is not there.
 #[inline]
-pub fn masked_sums(values: &[i8], codes: &[u8], sums: &mut [i32]) {
-    code_level().masked_sums(values, codes, sums);
+pub fn masked_sums(values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]) {
+    code_level().masked_sums(values, codes, slots, sums);
 }
 
 /// Rounds to bytes between -127 and 127, the largest to one of these, and returns what one is worth.
@@ -80,9 +81,11 @@ pub fn encode_residual(to: &[f32], from: &[f32], code: &mut [u8]) -> ResidualSum
 
 /// What [`ByteKernels::masked_sums`](crate::ByteKernels::masked_sums) relies on.
 #[inline]
-pub(crate) fn check_masked(values: &[i8], codes: &[u8], sums: &[i32]) {
+pub(crate) fn check_masked(values: &[i8], codes: &[u8], slots: &[u8], sums: &[i32]) {
     assert_eq!(values.len() % CODE_BLOCK, 0, "not whole blocks of components");
-    assert_eq!(codes.len(), values.len() / 8 * sums.len(), "codes of another length");
+    assert_eq!(slots.len(), sums.len(), "as many results as slots");
+    let last = slots.iter().max().map_or(0, |slot| usize::from(*slot) + 1);
+    assert!(last * (values.len() / 8) <= codes.len(), "a code that is not there");
 }
 
 /// What [`CodeKernels::encode_residual`] relies on.

@@ -16,12 +16,12 @@ pub(crate) trait ByteDot {
     /// `Σ a·b`
     unsafe fn dot(a: *const i8, b: *const i8, length: usize) -> i32;
 
-    /// For each of [`CODES`] codes that lie end to end the sum of those `values` whose bit is set;
-    /// `length` is whole blocks of 64.
+    /// For each of [`CODES`] codes the sum of those `values` whose bit is set; `length` is whole blocks
+    /// of 64.
     ///
     /// # Safety
     /// `values` is valid for `length` bytes, `codes` for an eighth of that for each code.
-    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES];
+    unsafe fn masked(values: *const i8, length: usize, codes: [*const u8; CODES]) -> [i32; CODES];
 }
 
 /// How many codes are summed side by side.
@@ -42,19 +42,16 @@ impl ByteDot for Loop {
     }
 
     #[inline(always)]
-    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES] {
+    unsafe fn masked(values: *const i8, length: usize, codes: [*const u8; CODES]) -> [i32; CODES] {
         // SAFETY: the caller's promise.
-        let (values, codes) = unsafe {
-            let bytes = length / 8 * CODES;
-            (std::slice::from_raw_parts(values, length), std::slice::from_raw_parts(codes, bytes))
-        };
-        let mut sums = [0; CODES];
-        for (code, sum) in codes.chunks_exact((length / 8).max(1)).zip(&mut sums) {
+        let values = unsafe { std::slice::from_raw_parts(values, length) };
+        codes.map(|code| {
+            // SAFETY: as above.
+            let code = unsafe { std::slice::from_raw_parts(code, length / 8) };
             let set = |at: usize| code[at / 8] >> (at % 8) & 1 == 1;
             let named = values.iter().enumerate().filter(|(at, _)| set(*at));
-            *sum = named.map(|(_, value)| i32::from(*value)).sum();
-        }
-        sums
+            named.map(|(_, value)| i32::from(*value)).sum()
+        })
     }
 }
 
@@ -87,26 +84,21 @@ pub(crate) unsafe fn dots<D: ByteDot>(
 /// # Safety
 /// That of [`ByteDot`].
 #[inline(always)]
-pub(crate) unsafe fn masked_sums<D: ByteDot>(values: &[i8], codes: &[u8], sums: &mut [i32]) {
-    check_masked(values, codes, sums);
+pub(crate) unsafe fn masked_sums<D: ByteDot>(
+    values: &[i8],
+    codes: &[u8],
+    slots: &[u8],
+    sums: &mut [i32],
+) {
+    check_masked(values, codes, slots, sums);
     let bytes = values.len() / 8;
-    let mut groups = sums.chunks_exact_mut(CODES);
-    let mut at = 0;
-    for group in &mut groups {
-        // SAFETY: there are as many codes as sums: checked above.
-        group.copy_from_slice(&unsafe {
-            D::masked(values.as_ptr(), values.len(), codes.as_ptr().add(at))
-        });
-        at += CODES * bytes;
-    }
-    // The rest through a copy with empty codes behind it, since they are summed in groups.
-    let rest = groups.into_remainder();
-    if !rest.is_empty() {
-        let mut group = codes[at..].to_vec();
-        group.resize(CODES * bytes, 0);
-        // SAFETY: a whole group of codes.
-        let last = unsafe { D::masked(values.as_ptr(), values.len(), group.as_ptr()) };
-        rest.copy_from_slice(&last[..rest.len()]);
+    let code = |slot: u8| codes.as_ptr().wrapping_add(usize::from(slot) * bytes);
+    for (slots, sums) in slots.chunks(CODES).zip(sums.chunks_mut(CODES)) {
+        // The last group is filled up with its first code.
+        let group = std::array::from_fn(|at| code(*slots.get(at).unwrap_or(&slots[0])));
+        // SAFETY: the codes of these slots are there: checked above.
+        let group = unsafe { D::masked(values.as_ptr(), values.len(), group) };
+        sums.copy_from_slice(&group[..sums.len()]);
     }
 }
 
@@ -160,18 +152,18 @@ macro_rules! byte_kernels {
                 }
             }
 
-            fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
+            fn masked_sums(self, values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]) {
                 match self.bytes() {
                     $($way => {
                         #[target_feature(enable = $features)]
-                        fn entry(values: &[i8], codes: &[u8], sums: &mut [i32]) {
+                        fn entry(values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]) {
                             // SAFETY: this function has the target features.
                             unsafe {
-                                $crate::generic_bytes::masked_sums::<$dot>(values, codes, sums)
+                                $crate::generic_bytes::masked_sums::<$dot>(values, codes, slots, sums)
                             }
                         }
                         // SAFETY: `self` can only say so where the CPU has the features.
-                        unsafe { entry(values, codes, sums) }
+                        unsafe { entry(values, codes, slots, sums) }
                     })+
                 }
             }

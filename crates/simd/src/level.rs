@@ -154,7 +154,7 @@ impl ByteKernels for Level {
     }
 
     #[inline]
-    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
-        dispatch!(self, kernels => kernels.masked_sums(values, codes, sums));
+    fn masked_sums(self, values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]) {
+        dispatch!(self, kernels => kernels.masked_sums(values, codes, slots, sums));
     }
 }

@@ -44,8 +44,8 @@ impl ByteKernels for Scalar {
         unsafe { generic_bytes::dots::<Loop>(query, rows, stride, ids, dots) }
     }
 
-    fn masked_sums(self, values: &[i8], codes: &[u8], sums: &mut [i32]) {
+    fn masked_sums(self, values: &[i8], codes: &[u8], slots: &[u8], sums: &mut [i32]) {
         // SAFETY: the plain loop needs no features.
-        unsafe { generic_bytes::masked_sums::<Loop>(values, codes, sums) }
+        unsafe { generic_bytes::masked_sums::<Loop>(values, codes, slots, sums) }
     }
 }

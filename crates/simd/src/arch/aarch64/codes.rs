@@ -56,14 +56,14 @@ impl ByteDot for Bytes {
     }
 
     #[inline(always)]
-    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES] {
+    unsafe fn masked(values: *const i8, length: usize, codes: [*const u8; CODES]) -> [i32; CODES] {
         unsafe {
             let each = vreinterpretq_u8_u64(vdupq_n_u64(0x8040_2010_0804_0201));
             let mut sums = [vdupq_n_s32(0); CODES];
             for at in (0..length).step_by(16) {
                 let values = vld1q_s8(values.add(at));
-                for (code, sum) in sums.iter_mut().enumerate() {
-                    let bits = codes.add(code * length / 8 + at / 8);
+                for (code, sum) in codes.iter().zip(&mut sums) {
+                    let bits = code.add(at / 8);
                     let bits = vcombine_u8(vdup_n_u8(*bits), vdup_n_u8(*bits.add(1)));
                     let named = vandq_s8(values, vreinterpretq_s8_u8(vtstq_u8(bits, each)));
                     *sum = vpadalq_s16(*sum, vpaddlq_s8(named));

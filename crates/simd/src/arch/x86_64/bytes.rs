@@ -52,7 +52,7 @@ impl ByteDot for Widened {
     }
 
     #[inline(always)]
-    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES] {
+    unsafe fn masked(values: *const i8, length: usize, codes: [*const u8; CODES]) -> [i32; CODES] {
         /// So many blocks of 32 bytes add up in 16 bits: at most 256 each.
         const FLUSH: usize = 127;
         const BLOCK: usize = 32;
@@ -72,8 +72,8 @@ impl ByteDot for Widened {
                 let mut few = [_mm256_setzero_si256(); CODES];
                 while at < end {
                     let values = _mm256_loadu_si256(values.add(at).cast());
-                    for (code, few) in few.iter_mut().enumerate() {
-                        let bits = codes.add(code * length / 8 + at / 8).cast::<i32>();
+                    for (code, few) in codes.iter().zip(&mut few) {
+                        let bits = code.add(at / 8).cast::<i32>();
                         let bits = _mm256_set1_epi32(bits.read_unaligned());
                         let bits = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), each);
                         let named = _mm256_and_si256(values, _mm256_cmpeq_epi8(bits, each));
@@ -137,14 +137,14 @@ impl ByteDot for Vnni {
     }
 
     #[inline(always)]
-    unsafe fn masked(values: *const i8, length: usize, codes: *const u8) -> [i32; CODES] {
+    unsafe fn masked(values: *const i8, length: usize, codes: [*const u8; CODES]) -> [i32; CODES] {
         unsafe {
             let ones = _mm512_set1_epi8(1);
             let mut sums = [_mm512_setzero_si512(); CODES];
             for at in (0..length).step_by(64) {
                 let values = _mm512_loadu_si512(values.add(at).cast());
-                for (code, sum) in sums.iter_mut().enumerate() {
-                    let mask = codes.add(code * length / 8 + at / 8).cast::<u64>();
+                for (code, sum) in codes.iter().zip(&mut sums) {
+                    let mask = code.add(at / 8).cast::<u64>();
                     let named = _mm512_maskz_mov_epi8(mask.read_unaligned(), values);
                     *sum = _mm512_dpbusd_epi32(*sum, ones, named);
                 }
