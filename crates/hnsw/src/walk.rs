@@ -98,7 +98,7 @@ impl Walk {
         }
         self.ids.clear();
         self.last.clear();
-        let mut apart = None;
+        let (mut apart, mut inner) = (None, 0.0);
         let read = store.read(id, |bytes| {
             if Kind::Element.is_replaced(bytes) {
                 return Ok(false);
@@ -114,7 +114,8 @@ impl Walk {
             let vector = halves(element.vector(), &mut self.vector);
             let norm2 = element.norm2();
             let distance = space.distance(&query.vector, query.norm2, vector, norm2);
-            let origin = Origin { inner: distance.inner, norm2, text: element.text() };
+            inner = distance.inner;
+            let origin = Origin { inner, norm2, text: element.text() };
             match edges {
                 Some(edges) => self.take(edges, space, query, origin),
                 None => apart = element.edges_id().map(|id| (id, origin)),
@@ -140,12 +141,17 @@ impl Walk {
             read.map_err(|corrupt: Corrupt| corrupt.at(id))?;
         }
         if !space.layout().has_codes() {
+            // How long the edges are is not known here: in a crowd the query is as far from their ends.
+            const ALIKE: f32 = 0.02;
+            let mut crowd = true;
             for id in std::mem::take(&mut self.ids) {
                 if let Some(distance) = distance_of(store, space, query, id)? {
                     self.pool.push(distance.inner, id);
                     self.last.push((id, distance.inner));
+                    crowd &= (distance.inner - inner).abs() < ALIKE * inner.abs();
                 }
             }
+            self.crowded += u64::from(crowd);
         }
         Ok(true)
     }

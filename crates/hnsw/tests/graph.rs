@@ -89,10 +89,16 @@ fn frames_of_many_scenes_are_found() {
 /// and 0.66 of the first 100.
 #[test]
 fn frames_beyond_a_crowd_are_found() {
+    for placement in [Placement::Inline, Placement::Plain] {
+        beyond_a_crowd(placement);
+    }
+}
+
+fn beyond_a_crowd(placement: Placement) {
     let world = World::new(96, 8000);
     let (own, vectors) = take_out(world.frames(8200), 200);
     let texts = draw(200, 5, |dice| world.text(dice));
-    let layout = Layout::new(Metric::Cosine, 96, M, 0).unwrap();
+    let layout = Layout::new(Metric::Cosine, 96, M, 0).unwrap().with_placement(placement).unwrap();
     let space = Space::new(layout, 42, Some(world.texts()));
     let mut builder = Builder::new(&space);
     for (number, vector) in vectors.iter().enumerate() {
@@ -118,8 +124,8 @@ fn frames_beyond_a_crowd_are_found() {
     };
     for (limit, least) in [(10, [0.8, 0.9]), (100, [0.95, 0.9])] {
         let found = [recall(&own, limit), recall(&texts, limit)];
-        println!("the first {limit}, by pictures and by texts: {found:.3?}");
-        assert!(found[0] >= least[0] && found[1] >= least[1], "{limit}: {found:?}");
+        println!("{placement:?}: the first {limit}, by pictures and by texts: {found:.3?}");
+        assert!(found[0] >= least[0] && found[1] >= least[1], "{placement:?} {limit}: {found:?}");
     }
 }
 
