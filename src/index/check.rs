@@ -11,10 +11,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgRelation, name, pg_extern, pg_sys};
 
 use super::error::{corrupt, name as relation_name, or_raise};
+use super::locked::Lock;
 use super::meta::{FIRST_BLOCK, FORMAT_VERSION, Meta};
 use super::open;
 use super::page::{self, PAGE};
-use super::store::{IndexStore, Lock, Writing};
+use super::store::{IndexStore, Writing};
 use crate::encode::failure::Failure;
 
 /// Opens an index of ours that the caller owns.

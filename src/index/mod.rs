@@ -1,8 +1,8 @@
 //! The index access method `clip_hnsw`: the graph of `pgclip-hnsw` on PostgreSQL's pages.
 //!
 //! [`handler`] lists what the server calls, a file a phase: [`build`], [`insert`], [`scan`],
-//! [`vacuum`], [`cost`]. Below them, [`meta`] and [`page`] are the bytes, [`store`] reads and
-//! changes records through the buffer manager, [`open`] knows an index's vector space, and
+//! [`vacuum`], [`cost`]. Below them, [`meta`] and [`page`] are the bytes, [`locked`] is one page in
+//! the buffer manager, [`store`] reads and changes records on them, [`open`] knows an index's vector space, and
 //! [`columns`] what its columns are. [`limit`] finds out how many rows a scan is wanted for, and
 //! [`check`] has the SQL functions that look into an index.
 
@@ -15,6 +15,7 @@ mod filter;
 mod handler;
 mod insert;
 mod limit;
+mod locked;
 mod meta;
 mod open;
 mod options;

@@ -13,125 +13,9 @@ use pgclip_hnsw::{Entry, Id, Store, StoreMut};
 use pgrx::pg_sys;
 
 use super::error::corrupt;
+use super::locked::{Lock, Locked};
 use super::meta::{BYTES, FIRST_BLOCK, META_BLOCK, Meta, MetaError};
 use super::page::{self, HEADER, Kind, PAGE, SPECIAL};
-use super::places;
-
-/// The server's functions without a guard of their own: two of them go under one.
-mod raw {
-    use pgrx::pg_sys;
-
-    unsafe extern "C-unwind" {
-        pub fn ReadBufferExtended(
-            relation: pg_sys::Relation,
-            fork: pg_sys::ForkNumber::Type,
-            block: pg_sys::BlockNumber,
-            mode: pg_sys::ReadBufferMode::Type,
-            strategy: pg_sys::BufferAccessStrategy,
-        ) -> pg_sys::Buffer;
-        pub fn ReadRecentBuffer(
-            file: super::File,
-            fork: pg_sys::ForkNumber::Type,
-            block: pg_sys::BlockNumber,
-            recent: pg_sys::Buffer,
-        ) -> bool;
-        pub fn LockBuffer(buffer: pg_sys::Buffer, mode: i32);
-        pub fn UnlockReleaseBuffer(buffer: pg_sys::Buffer);
-    }
-}
-
-/// What names a relation's file.
-#[cfg(any(feature = "pg14", feature = "pg15"))]
-type File = pg_sys::RelFileNode;
-#[cfg(not(any(feature = "pg14", feature = "pg15")))]
-type File = pg_sys::RelFileLocator;
-
-/// The file of an open relation.
-///
-/// # Safety
-/// The relation must be open.
-unsafe fn file(relation: pg_sys::Relation) -> File {
-    // SAFETY: the caller's promise.
-    unsafe {
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return (*relation).rd_node;
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return (*relation).rd_locator;
-    }
-}
-
-/// How a page is locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
-    Share,
-    Exclusive,
-}
-
-/// A page, pinned and locked until it is dropped. Where the stack unwinds, the transaction's end
-/// lets it go: an error of the server's has already counted its locks as gone.
-#[derive(Debug)]
-pub struct Locked {
-    buffer: pg_sys::Buffer,
-}
-
-impl Locked {
-    /// Reads a block that is there.
-    pub fn read(
-        index: pg_sys::Relation,
-        block: u32,
-        lock: Lock,
-        strategy: pg_sys::BufferAccessStrategy,
-    ) -> Self {
-        let mode = match lock {
-            Lock::Share => pg_sys::BUFFER_LOCK_SHARE,
-            Lock::Exclusive => pg_sys::BUFFER_LOCK_EXCLUSIVE,
-        };
-        // SAFETY: the relation is open.
-        let (oid, file) = unsafe { ((*index).rd_id, file(index)) };
-        // Who reads every page goes through a ring of buffers, and leaves no hints.
-        let recent = strategy.is_null().then(|| places::recent(oid, block)).flatten();
-        let fork = pg_sys::ForkNumber::MAIN_FORKNUM;
-        // SAFETY: the relation is open; nothing in the closure has a destructor.
-        let buffer = unsafe {
-            pg_sys::ffi::pg_guard_ffi_boundary(|| {
-                let buffer = match recent {
-                    Some(recent) if raw::ReadRecentBuffer(file, fork, block, recent) => recent,
-                    _ => {
-                        let normal = pg_sys::ReadBufferMode::RBM_NORMAL;
-                        raw::ReadBufferExtended(index, fork, block, normal, strategy)
-                    }
-                };
-                raw::LockBuffer(buffer, mode as i32);
-                buffer
-            })
-        };
-        if strategy.is_null() && recent != Some(buffer) {
-            places::note(oid, block, buffer);
-        }
-        Self { buffer }
-    }
-
-    /// The page's bytes.
-    pub fn page(&self) -> &[u8; PAGE] {
-        // SAFETY: a pinned buffer is a page of bytes, which nobody changes while it is locked.
-        unsafe { &*pg_sys::BufferGetPage(self.buffer).cast() }
-    }
-
-    /// The page for the server's functions.
-    pub fn raw(&self) -> pg_sys::Page {
-        // SAFETY: the buffer is pinned.
-        unsafe { pg_sys::BufferGetPage(self.buffer) }
-    }
-}
-
-impl Drop for Locked {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            // SAFETY: the buffer is pinned and locked by this value; releasing raises no error.
-            unsafe { raw::UnlockReleaseBuffer(self.buffer) }
-        }
-    }
-}
 
 /// Pages being changed in one step: committed, or as they were.
 struct Change {
@@ -155,14 +39,14 @@ impl Change {
         }
         let flags = if whole { pg_sys::GENERIC_XLOG_FULL_IMAGE as i32 } else { 0 };
         // SAFETY: the state is open and the buffer locked exclusively.
-        unsafe { pg_sys::GenericXLogRegisterBuffer(self.state, locked.buffer, flags) }
+        unsafe { pg_sys::GenericXLogRegisterBuffer(self.state, locked.buffer(), flags) }
     }
 
     fn commit(self, locked: &Locked) {
         // SAFETY: the state is open, or the buffer is locked exclusively.
         unsafe {
             if self.state.is_null() {
-                pg_sys::MarkBufferDirty(locked.buffer);
+                pg_sys::MarkBufferDirty(locked.buffer());
             } else {
                 pg_sys::GenericXLogFinish(self.state);
             }
@@ -333,7 +217,8 @@ impl IndexStore {
             pg_sys::UnlockRelationForExtension(self.index, exclusive);
             (buffer, pg_sys::BufferGetBlockNumber(buffer))
         };
-        (Locked { buffer }, block)
+        // SAFETY: the buffer was read pinned and locked, and this is its first owner.
+        (unsafe { Locked::of(buffer) }, block)
     }
 
     /// Adds a page with these records, in the order of its items. Says which block it became.

@@ -17,10 +17,11 @@ use pgclip_hnsw::{
 use pgrx::{pg_guard, pg_sys};
 
 use super::error::or_raise;
+use super::locked::Lock;
 use super::meta::FIRST_BLOCK;
 use super::open;
 use super::page;
-use super::store::{IndexStore, Interlock, Lock, Writing};
+use super::store::{IndexStore, Interlock, Writing};
 
 /// Lets a vacuum's cost delay and cancels have their turn. Nothing is locked.
 fn delay_point() {

@@ -23,9 +23,10 @@ const INTERRUPT: u64 = 32;
 pub(crate) struct Walk {
     pub pool: Pool,
     pub visited: Visited,
-    /// Records expanded, and how many of them lay far nearer to their neighbours than to the query.
+    /// Records expanded.
     pub expanded: u64,
-    pub crowded: u64,
+    /// Records that lay far nearer to their neighbours than to the query, less those that did not.
+    crowded: i64,
     scratch: Scratch,
     vector: Vec<f16>,
     /// The slots of the neighbours that are looked at, those neighbours and whether they were not
@@ -79,7 +80,7 @@ impl Walk {
     /// than to the query? Then few edges lead out, and what they lead to may be the near-duplicates of
     /// any other scene.
     pub fn is_caught(&self) -> bool {
-        2 * self.crowded > self.expanded
+        self.crowded > 0
     }
 
     /// Expands an element, and shows it to `look` with its exact distance. False where there is no
@@ -151,7 +152,7 @@ impl Walk {
                     crowd &= (distance.inner - inner).abs() < ALIKE * inner.abs();
                 }
             }
-            self.crowded += u64::from(crowd);
+            self.crowded += if crowd { 1 } else { -1 };
         }
         Ok(true)
     }
@@ -189,7 +190,8 @@ impl Walk {
             Metric::InnerProduct => origin.inner + query.norm2 + origin.norm2,
             Metric::L2 | Metric::Cosine => origin.inner,
         };
-        self.crowded += u64::from(CLOSE * self.scratch.length2(query) < far);
+        let crowd = CLOSE * self.scratch.length2(query) < far;
+        self.crowded += if crowd { 1 } else { -1 };
         for (&(id, fresh), estimate) in self.neighbours.iter().zip(&self.estimates) {
             if fresh {
                 self.pool.push(*estimate, id);
