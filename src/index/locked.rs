@@ -1,6 +1,8 @@
 //! A page of the index, pinned and locked. Its own file because everything that reads or changes pages
 //! holds one, however it came by it.
 
+use std::ops::Range;
+
 use pgrx::pg_sys;
 
 use super::page::PAGE;
@@ -47,6 +49,22 @@ unsafe fn file(relation: pg_sys::Relation) -> File {
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
         return (*relation).rd_locator;
     }
+}
+
+/// Asks for a page that is probably in this buffer, and for these of its bytes.
+#[inline]
+pub fn prefetch(buffer: pg_sys::Buffer, bytes: Range<usize>) {
+    let Some(number) = buffer.checked_sub(1).and_then(|number| usize::try_from(number).ok()) else {
+        // A temporary index's, which lies in this process's own memory.
+        return;
+    };
+    // SAFETY: both are set when the server starts; addresses are asked for, not read.
+    let (descriptors, blocks) = unsafe { (pg_sys::BufferDescriptors, pg_sys::BufferBlocks) };
+    pgclip_simd::prefetch_run(descriptors.wrapping_add(number), 1);
+    let page = blocks.wrapping_add(number.wrapping_mul(PAGE));
+    pgclip_simd::prefetch_run(page, 1);
+    pgclip_simd::prefetch_run(page.wrapping_add(bytes.start), bytes.len());
+    pgclip_simd::prefetch_run(page.wrapping_add(PAGE - 1), 1);
 }
 
 /// How a page is locked.

@@ -92,6 +92,12 @@ pub fn item(page: &[u8; PAGE], item: u16) -> Result<Option<Range<usize>>, &'stat
     Ok(Some(start..start + length))
 }
 
+/// Where an item lies on a page of items that all have so many bytes, and were added in order.
+pub fn guess(item: u16, bytes: usize) -> Range<usize> {
+    let end = (PAGE - SPECIAL).saturating_sub(bytes * usize::from(item).saturating_sub(1));
+    end.saturating_sub(bytes)..end
+}
+
 /// The bytes between the item pointers and the items.
 pub fn room(page: &[u8; PAGE]) -> usize {
     let at = |at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));

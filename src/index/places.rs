@@ -5,27 +5,54 @@
 //! A walk reads a hundred pages and more, and looking each up in the server's table of buffers took a
 //! quarter of its time (ARCHITECTURE.md, "Decisions").
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pgrx::pg_sys;
 
 /// Pages remembered: 512 kB a process that scans, shared by all its indexes.
 const SLOTS: usize = 1 << 16;
 
-/// A buffer that is found by a hint is not counted as used, so each page is looked up again after so
-/// many hints: else the clock sweep would take the pages that are read most for those read least.
-const USES: u8 = 3;
-
-/// The rest of a page's mark, hints left, and its buffer.
+/// The rest of a page's mark, when it was found, and its buffer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     rest: u16,
-    uses: u8,
+    time: u16,
     buffer: pg_sys::Buffer,
+}
+
+impl Slot {
+    /// The buffer, if this is the page's slot.
+    fn of(self, rest: u16) -> Option<pg_sys::Buffer> {
+        (self.rest == rest && self.buffer != 0).then_some(self.buffer)
+    }
 }
 
 thread_local! {
     static PLACES: RefCell<Vec<Slot>> = const { RefCell::new(Vec::new()) };
+    static NOW: Cell<u16> = const { Cell::new(0) };
+}
+
+mod raw {
+    unsafe extern "C-unwind" {
+        /// The server's function without a guard: it raises no error.
+        pub fn StrategySyncStart(passes: *mut u32, allocations: *mut u32) -> std::ffi::c_int;
+    }
+}
+
+/// Notices how far the server has come in its search for buffers to give up, the clock sweep. A buffer
+/// that is found by a hint is not counted as used, so each page is looked up again in each quarter of
+/// a sweep: else the pages that are read most would be given up for those read least. Where nothing
+/// is given up, nothing is looked up again.
+pub fn notice_sweep() {
+    const QUARTER: i64 = 4;
+    let mut passes = 0;
+    // SAFETY: a place for the number of passes; that of allocations is not asked for.
+    let (at, buffers) = unsafe {
+        (raw::StrategySyncStart(&raw mut passes, std::ptr::null_mut()), pg_sys::NBuffers)
+    };
+    let buffers = i64::from(buffers).max(QUARTER);
+    let swept = i64::from(passes) * buffers + i64::from(at);
+    NOW.set((swept / (buffers / QUARTER)) as u16);
 }
 
 /// The slot of a page, and the rest of its mark. Pages that share both are told apart by the server.
@@ -34,15 +61,19 @@ fn slot(index: pg_sys::Oid, block: u32) -> (usize, u16) {
     (mark as usize % SLOTS, (mark >> 16) as u16)
 }
 
-/// Where a page probably is.
+/// Where a page probably is, for who only has its bytes fetched.
+#[inline]
+pub fn peek(index: pg_sys::Oid, block: u32) -> Option<pg_sys::Buffer> {
+    let (at, rest) = slot(index, block);
+    PLACES.with_borrow(|places| places.get(at).copied())?.of(rest)
+}
+
+/// Where a page probably is; none where it is to be looked up.
 #[inline]
 pub fn recent(index: pg_sys::Oid, block: u32) -> Option<pg_sys::Buffer> {
     let (at, rest) = slot(index, block);
-    PLACES.with_borrow_mut(|places| {
-        let slot = places.get_mut(at).filter(|slot| slot.rest == rest && slot.uses > 0)?;
-        slot.uses -= 1;
-        Some(slot.buffer)
-    })
+    let slot = PLACES.with_borrow(|places| places.get(at).copied())?;
+    slot.of(rest).filter(|_| slot.time == NOW.get())
 }
 
 /// Notes where a page was found.
@@ -53,6 +84,6 @@ pub fn note(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
         if places.is_empty() {
             places.resize(SLOTS, Slot::default());
         }
-        places[at] = Slot { rest, uses: USES, buffer };
+        places[at] = Slot { rest, time: NOW.get(), buffer };
     });
 }

@@ -9,13 +9,14 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::ops::Range;
 
-use pgclip_hnsw::{Entry, Id, Store, StoreMut};
+use pgclip_hnsw::{Entry, Id, Layout, Store, StoreMut};
 use pgrx::pg_sys;
 
 use super::error::corrupt;
-use super::locked::{Lock, Locked};
+use super::locked::{self, Lock, Locked};
 use super::meta::{BYTES, FIRST_BLOCK, META_BLOCK, Meta, MetaError};
 use super::page::{self, HEADER, Kind, PAGE, SPECIAL};
+use super::places;
 
 /// Pages being changed in one step: committed, or as they were.
 struct Change {
@@ -355,8 +356,17 @@ impl Store for IndexStore {
         Ok(FIRST_BLOCK..self.blocks())
     }
 
+    fn prefetch(&self, id: Id, layout: &Layout) {
+        // SAFETY: the relation is open.
+        let oid = unsafe { (*self.index).rd_id };
+        if let Some(buffer) = places::peek(oid, id.block) {
+            locked::prefetch(buffer, page::guess(id.item, layout.element_bytes()));
+        }
+    }
+
     fn interrupt(&self) -> Result<(), Infallible> {
         pgrx::check_for_interrupts!();
+        places::notice_sweep();
         Ok(())
     }
 }

@@ -220,9 +220,6 @@ fn gather<S: StoreMut>(
                 dead: element.is_dead(),
             });
         })?;
-        if let Some(next) = walk.pool.peek() {
-            store.prefetch(next);
-        }
     }
     found.sort_by(|a, b| a.inner.total_cmp(&b.inner));
     Ok(found)

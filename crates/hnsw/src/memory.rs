@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::build::Pages;
 use crate::id::Id;
-use crate::layout::{ITEM_POINTER, PAGE_ROOM};
+use crate::layout::{ITEM_POINTER, Layout, PAGE_ROOM};
 use crate::record::change;
 use crate::store::{Entry, Store, StoreMut};
 use crate::threads::{Control, Quiet};
@@ -136,7 +136,7 @@ impl Store for MemoryStore {
         Ok(0..self.blocks() as u32)
     }
 
-    fn prefetch(&self, id: Id) {
+    fn prefetch(&self, id: Id, _layout: &Layout) {
         if let Some(record) = self.inner.read().expect("not poisoned").item(id) {
             pgclip_simd::prefetch(record);
         }

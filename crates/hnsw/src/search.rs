@@ -399,9 +399,6 @@ impl Scan {
             first = element.tid().filter(|_| pass(element.values()));
             exact = Some((distance, element.overflow()));
         })?;
-        if let Some(next) = self.walk.pool.peek() {
-            store.prefetch(next);
-        }
         let (true, Some((distance, overflow))) = (here, exact) else { return Ok((false, false)) };
         let (mut passed, mut nearer) = (first.is_some(), false);
         if let Some(tid) = first {

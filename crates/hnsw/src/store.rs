@@ -9,6 +9,7 @@
 use std::ops::Range;
 
 use crate::id::Id;
+use crate::layout::Layout;
 
 /// Where every walk begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub trait Store {
         Ok(0..0)
     }
 
-    /// Says that a record will probably be read next.
-    fn prefetch(&self, _id: Id) {}
+    /// Says that an element will probably be read soon.
+    fn prefetch(&self, _id: Id, _layout: &Layout) {}
 
     /// Called every few records, with nothing held: the place to notice that the caller is to stop.
     fn interrupt(&self) -> Result<(), Self::Error> {

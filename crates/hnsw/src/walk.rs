@@ -97,6 +97,7 @@ impl Walk {
         if self.expanded.is_multiple_of(INTERRUPT) {
             store.interrupt().map_err(Error::Store)?;
         }
+        self.prefetch_next(store, space);
         self.ids.clear();
         self.last.clear();
         let (mut apart, mut inner) = (None, 0.0);
@@ -154,23 +155,35 @@ impl Walk {
             }
             self.crowded += if crowd { 1 } else { -1 };
         }
+        self.prefetch_next(store, space);
         Ok(true)
+    }
+
+    /// Asks for what is to be expanded next, as far as is known: before an element is expanded, to have
+    /// it ready then, and after, where one of the neighbours comes first.
+    fn prefetch_next<S: Store>(&self, store: &S, space: &Space) {
+        if let Some(next) = self.pool.peek() {
+            store.prefetch(next, space.layout());
+        }
     }
 
     /// Chooses the neighbours that are looked at: those not seen before, or all where they are asked
     /// for. Their codes are asked for at once: waiting for memory is most of what a record costs.
     fn choose(&mut self, edges: Edges<'_>, space: &Space) {
-        self.slots.clear();
-        self.neighbours.clear();
+        // Written in any case and kept or not: whether one was seen before is hard to predict.
+        self.slots.resize(edges.count(), 0);
+        self.neighbours.resize(edges.count(), (Id { block: 0, item: 0 }, false));
+        let mut kept = 0;
         for (slot, id) in edges.slots().enumerate() {
             let Some(id) = id else { continue };
             let fresh = self.visited.insert(id);
-            if fresh || self.wants_last {
-                self.slots.push(slot as u8);
-                self.neighbours.push((id, fresh));
-                edges.prefetch(slot);
-            }
+            self.slots[kept] = slot as u8;
+            self.neighbours[kept] = (id, fresh);
+            kept += usize::from(fresh | self.wants_last);
         }
+        self.slots.truncate(kept);
+        self.neighbours.truncate(kept);
+        self.slots.iter().for_each(|slot| edges.prefetch(usize::from(*slot)));
         if !space.layout().has_codes() {
             let fresh = self.neighbours.iter().filter(|(_, fresh)| *fresh);
             self.ids.extend(fresh.map(|(id, _)| *id));

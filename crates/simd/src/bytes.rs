@@ -27,7 +27,7 @@ pub fn prefetch<T>(values: &[T]) {
 
 /// Asks for so many bytes from here on, or the first of them. Only a hint, of any address.
 #[inline(always)]
-pub(crate) fn prefetch_run<T>(from: *const T, bytes: usize) {
+pub fn prefetch_run<T>(from: *const T, bytes: usize) {
     /// More than so many are left to the CPU, which sees a run by then.
     const LINES: usize = 16;
     const LINE: usize = 64;

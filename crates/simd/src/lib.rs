@@ -43,7 +43,7 @@ mod rotation;
 use half::f16;
 
 pub use byte_rows::{ByteKernels, ByteRows, ByteRowsMut, dot_i8};
-pub use bytes::{halves, prefetch};
+pub use bytes::{halves, prefetch, prefetch_run};
 pub use level::{Level, code_level, level};
 pub use rotation::Rotation;
 
