@@ -12,11 +12,11 @@ use pgrx::pg_sys;
 /// Pages remembered: 512 kB a process that scans, shared by all its indexes.
 const SLOTS: usize = 1 << 16;
 
-/// The rest of a page's mark, when it was found, and its buffer.
+/// The rest of a page's mark, the sweep in which it was looked up, and its buffer.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
     rest: u16,
-    time: u16,
+    sweep: u16,
     buffer: pg_sys::Buffer,
 }
 
@@ -40,19 +40,14 @@ mod raw {
 }
 
 /// Notices how far the server has come in its search for buffers to give up, the clock sweep. A buffer
-/// that is found by a hint is not counted as used, so each page is looked up again in each quarter of
-/// a sweep: else the pages that are read most would be given up for those read least. Where nothing
-/// is given up, nothing is looked up again.
+/// that is found by a hint is not counted as used, so each page is looked up again once a sweep: else
+/// the pages that are read most would be given up for those read least. Where nothing is given up,
+/// nothing is looked up again.
 pub fn notice_sweep() {
-    const QUARTER: i64 = 4;
     let mut passes = 0;
     // SAFETY: a place for the number of passes; that of allocations is not asked for.
-    let (at, buffers) = unsafe {
-        (raw::StrategySyncStart(&raw mut passes, std::ptr::null_mut()), pg_sys::NBuffers)
-    };
-    let buffers = i64::from(buffers).max(QUARTER);
-    let swept = i64::from(passes) * buffers + i64::from(at);
-    NOW.set((swept / (buffers / QUARTER)) as u16);
+    unsafe { raw::StrategySyncStart(&raw mut passes, std::ptr::null_mut()) };
+    NOW.set(passes as u16);
 }
 
 /// The slot of a page, and the rest of its mark. Pages that share both are told apart by the server.
@@ -73,7 +68,7 @@ pub fn peek(index: pg_sys::Oid, block: u32) -> Option<pg_sys::Buffer> {
 pub fn recent(index: pg_sys::Oid, block: u32) -> Option<pg_sys::Buffer> {
     let (at, rest) = slot(index, block);
     let slot = PLACES.with_borrow(|places| places.get(at).copied())?;
-    slot.of(rest).filter(|_| slot.time == NOW.get())
+    slot.of(rest).filter(|_| slot.sweep == NOW.get())
 }
 
 /// Notes where a page was found.
@@ -84,6 +79,6 @@ pub fn note(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
         if places.is_empty() {
             places.resize(SLOTS, Slot::default());
         }
-        places[at] = Slot { rest, time: NOW.get(), buffer };
+        places[at] = Slot { rest, sweep: NOW.get(), buffer };
     });
 }
