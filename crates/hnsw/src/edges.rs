@@ -92,7 +92,13 @@ impl Scratch {
         // ⟨c, Rr⟩ is about |r|√(D/2π), so w about |r|√(8π/D).
         const EIGHT_PI: f32 = 8.0 * std::f32::consts::PI;
         const LEAST: f32 = 1e-9;
-        let inverse: f32 = self.w.iter().map(|w| 1.0 / w.max(LEAST)).sum();
+        let (eights, rest) = self.w.as_chunks::<8>();
+        let mut inverses = [0.0; 8];
+        for eight in eights {
+            inverses.iter_mut().zip(eight).for_each(|(sum, w)| *sum += 1.0 / w.max(LEAST));
+        }
+        let rest: f32 = rest.iter().map(|w| 1.0 / w.max(LEAST)).sum();
+        let inverse = inverses.iter().sum::<f32>() + rest;
         let mean = self.root * self.w.len() as f32 / inverse;
         mean * mean * query.rotated.len() as f32 / EIGHT_PI
     }

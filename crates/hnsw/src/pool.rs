@@ -85,19 +85,25 @@ impl Pool {
         self.threshold = self.threshold.min(bound);
     }
 
+    #[inline]
     pub fn push(&mut self, estimate: f32, id: Id) {
         let estimate = if estimate.is_nan() { f32::MAX } else { estimate };
         let candidate = Candidate { estimate, id };
         if estimate <= self.threshold {
-            self.near.push(candidate);
-            if self.near.len() > LARGE && self.threshold == f32::INFINITY {
-                self.divide(f32::INFINITY);
-            }
+            self.push_near(candidate);
         } else {
             self.far.push(candidate);
         }
         if self.near.len() + self.far.len() > self.limit {
             self.give_up();
+        }
+    }
+
+    #[inline(never)]
+    fn push_near(&mut self, candidate: Candidate) {
+        self.near.push(candidate);
+        if self.near.len() > LARGE && self.threshold == f32::INFINITY {
+            self.divide(f32::INFINITY);
         }
     }
 

@@ -40,24 +40,35 @@ impl Visited {
     }
 
     /// Marks an element as seen; false where it was.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, id: Id) -> bool {
         let item = usize::from(id.item).wrapping_sub(1);
         let bit = (id.block as usize) << self.shift | item;
-        let word = bit / 64;
-        let fresh = if item >> self.shift != 0 || word >= WORDS {
-            self.others.insert(id)
-        } else {
-            if word >= self.bits.len() {
-                self.bits.resize((word + 1).next_power_of_two(), 0);
+        let fresh = match self.bits.get_mut(bit / 64) {
+            Some(word) if item >> self.shift == 0 => {
+                let mask = 1 << (bit % 64);
+                let fresh = *word & mask == 0;
+                *word |= mask;
+                fresh
             }
-            let mask = 1 << (bit % 64);
-            let fresh = self.bits[word] & mask == 0;
-            self.bits[word] |= mask;
-            fresh
+            _ => self.insert_beyond(id),
         };
         self.count += usize::from(fresh);
         fresh
+    }
+
+    /// Marks an element that there is no bit for, or none yet.
+    #[cold]
+    fn insert_beyond(&mut self, id: Id) -> bool {
+        let item = usize::from(id.item).wrapping_sub(1);
+        let bit = (id.block as usize) << self.shift | item;
+        let word = bit / 64;
+        if item >> self.shift != 0 || word >= WORDS {
+            return self.others.insert(id);
+        }
+        self.bits.resize((word + 1).next_power_of_two(), 0);
+        self.bits[word] |= 1 << (bit % 64);
+        true
     }
 }
 

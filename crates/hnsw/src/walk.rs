@@ -25,6 +25,8 @@ pub(crate) struct Walk {
     pub visited: Visited,
     /// Records expanded.
     pub expanded: u64,
+    /// The element that was asked for last.
+    awaited: Option<Id>,
     /// Records that lay far nearer to their neighbours than to the query, less those that did not.
     crowded: i64,
     scratch: Scratch,
@@ -47,6 +49,7 @@ impl Walk {
             pool: Pool::new(),
             visited: Visited::new(),
             expanded: 0,
+            awaited: None,
             crowded: 0,
             scratch: Scratch::default(),
             vector: Vec::new(),
@@ -161,8 +164,10 @@ impl Walk {
 
     /// Asks for what is to be expanded next, as far as is known: before an element is expanded, to have
     /// it ready then, and after, where one of the neighbours comes first.
-    fn prefetch_next<S: Store>(&self, store: &S, space: &Space) {
-        if let Some(next) = self.pool.peek() {
+    fn prefetch_next<S: Store>(&mut self, store: &S, space: &Space) {
+        if let Some(next) = self.pool.peek()
+            && self.awaited.replace(next) != Some(next)
+        {
             store.prefetch(next, space.layout());
         }
     }

@@ -29,7 +29,7 @@ pub fn prefetch<T>(values: &[T]) {
 #[inline(always)]
 pub fn prefetch_run<T>(from: *const T, bytes: usize) {
     /// More than so many are left to the CPU, which sees a run by then.
-    const LINES: usize = 16;
+    const LINES: usize = 48;
     const LINE: usize = 64;
     #[cfg(target_arch = "x86_64")]
     for line in 0..bytes.div_ceil(LINE).min(LINES) {
