@@ -30,11 +30,19 @@ impl Avx512 {
 
     /// Whether this CPU is of a make whose AVX-512 is worth preferring to AVX2. AMD's Zen 4 splits
     /// each 512-bit operation in two: there the dot product of 768 elements took 43 ns, with AVX2
-    /// 29 ns. Intel's cores do them whole.
+    /// 29 ns. Intel's cores do them whole, and so do AMD's from Zen 5 on: 22 ns, with AVX2 28 ns.
     pub fn is_full_width() -> bool {
+        const ZEN_5: u32 = 0x1a;
         let id = __cpuid(0);
         let vendor = [id.ebx, id.edx, id.ecx].map(u32::to_le_bytes);
-        vendor.as_flattened() == b"GenuineIntel"
+        let signature = __cpuid(1).eax;
+        // A family past the four bits that there were first is their greatest and an extension.
+        let family = (signature >> 8 & 0xf) + (signature >> 20 & 0xff);
+        match vendor.as_flattened() {
+            b"GenuineIntel" => true,
+            b"AuthenticAMD" => family >= ZEN_5,
+            _ => false,
+        }
     }
 }
 
