@@ -30,6 +30,7 @@ impl Slot {
 thread_local! {
     static PLACES: RefCell<Vec<Slot>> = const { RefCell::new(Vec::new()) };
     static NOW: Cell<u16> = const { Cell::new(0) };
+    static CALLS: Cell<u8> = const { Cell::new(0) };
 }
 
 mod raw {
@@ -42,8 +43,15 @@ mod raw {
 /// Notices how far the server has come in its search for buffers to give up, the clock sweep. A buffer
 /// that is found by a hint is not counted as used, so each page is looked up again once a sweep: else
 /// the pages that are read most would be given up for those read least. Where nothing is given up,
-/// nothing is looked up again.
+/// nothing is looked up again. To be called every few records; a sweep takes much longer, and all
+/// processes ask under one lock, so only some calls do.
 pub fn notice_sweep() {
+    const EVERY: u8 = 16;
+    let calls = CALLS.get();
+    CALLS.set((calls + 1) % EVERY);
+    if calls > 0 {
+        return;
+    }
     let mut passes = 0;
     // SAFETY: a place for the number of passes; that of allocations is not asked for.
     unsafe { raw::StrategySyncStart(&raw mut passes, std::ptr::null_mut()) };

@@ -128,7 +128,7 @@ fn options(batch: Option<usize>) -> ScanOptions {
         slack: settings::SEARCH_SLACK.get() as f32,
         ef: settings::EF_SEARCH.get().max(1) as usize,
         // The stop rule knows too little from fewer than a handful of rows.
-        batch: batch.unwrap_or(default.batch).max(5),
+        batch: batch.unwrap_or(default.batch).max(8),
         order,
         max_records: settings::MAX_SCAN_TUPLES.get().max(1) as u64,
         max_memory: settings::SCAN_MEMORY.get().max(64) as usize * 1024,

@@ -19,6 +19,8 @@ const RARE: u64 = 16;
 /// Neighbours of rows that pass after which these have to be better than others by a factor.
 const TRIAL: u64 = 64;
 const BETTER: u64 = 2;
+/// Neighbours of rows that pass which have to pass themselves before that is more than luck.
+const PROOF: u64 = 3;
 /// One record in so many is expanded on the first way while the second goes on.
 const TURNS: u64 = 4;
 /// Records on the first way that bring no row among the nearest, and so end a batch whose second way
@@ -129,14 +131,16 @@ impl Track {
             Way::Second if self.close.contains(id) => self.second.count(passed),
             Way::Second => {}
         }
-        let (first, second) = (self.first, self.second);
-        if self.is_taken()
-            && second.expanded >= TRIAL
-            // Both rates, each times both counts; the first way's with one row more than it found.
-            && second.passed * first.expanded < BETTER * (first.passed + 1) * second.expanded
-        {
+        if self.is_taken() && self.second.expanded >= TRIAL && !self.is_better() {
             self.state = State::Left;
         }
+    }
+
+    /// Do neighbours of rows that pass do so more often than other elements?
+    fn is_better(&self) -> bool {
+        let (first, second) = (self.first, self.second);
+        // Both rates, each times both counts; the first way's with one row more than it found.
+        second.passed * first.expanded >= BETTER * (first.passed + 1) * second.expanded
     }
 
     /// Is it time to begin the second way?
@@ -198,9 +202,11 @@ impl Track {
         None
     }
 
-    /// With the second way at its end: has the first gone on in vain for long enough?
+    /// With the second way at its end: has the first gone on in vain for long enough? Only a second way
+    /// that was seen to be better says that: where rows that pass are rare everywhere, going on in vain
+    /// is what it takes to find them.
     pub fn is_vain(&self) -> bool {
-        self.vain >= PATIENCE
+        self.vain >= PATIENCE && self.second.passed >= PROOF && self.is_better()
     }
 }
 
