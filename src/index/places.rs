@@ -29,6 +29,7 @@ impl Slot {
 
 thread_local! {
     static PLACES: RefCell<Vec<Slot>> = const { RefCell::new(Vec::new()) };
+    /// The sweep that goes on, and the calls that notice it.
     static NOW: Cell<u16> = const { Cell::new(0) };
     static CALLS: Cell<u8> = const { Cell::new(0) };
 }

@@ -85,6 +85,7 @@ impl Pool {
         self.threshold = self.threshold.min(bound);
     }
 
+    /// Adds an entry.
     #[inline]
     pub fn push(&mut self, estimate: f32, id: Id) {
         let estimate = if estimate.is_nan() { f32::MAX } else { estimate };
@@ -99,6 +100,7 @@ impl Pool {
         }
     }
 
+    /// Apart, so that the rest is small enough to be inlined.
     #[inline(never)]
     fn push_near(&mut self, candidate: Candidate) {
         self.near.push(candidate);
