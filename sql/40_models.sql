@@ -8,13 +8,41 @@ CREATE TABLE clip_model (
     logit_scale real NOT NULL,
     architecture text NOT NULL,
     precision text NOT NULL,
-    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) OPERATOR(pg_catalog.=) 32),
     builtin boolean NOT NULL
 );
 COMMENT ON TABLE clip_model IS
     'registered models; changed by clip_register_model and clip_drop_model, shown by clip_models';
 REVOKE ALL ON clip_model FROM PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_model', 'WHERE NOT builtin');
+
+-- What dumps carry of it. pg_dump must be able to read every table that it dumps, and may be run by
+-- somebody who may not read this one, such as the owner of the database. So it dumps a table that is
+-- always empty, with the rows that the view shows to whoever runs it; a restore fills the real one.
+CREATE TABLE clip_model_dump (LIKE clip_model);
+COMMENT ON TABLE clip_model_dump IS
+    'always empty: stands in dumps for the models of clip_model, whose directories not everybody may know';
+GRANT SELECT ON clip_model_dump TO PUBLIC;
+CREATE VIEW clip_model_dumped AS
+    SELECT m.* FROM clip_model AS m
+    WHERE NOT m.builtin AND pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text);
+COMMENT ON VIEW clip_model_dumped IS
+    'the models that a dump carries: those of clip_model, for roles that may read files of the server';
+GRANT SELECT ON clip_model_dumped TO PUBLIC;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_model_dump',
+    'WHERE false UNION ALL SELECT * FROM @extschema@.clip_model_dumped');
+
+-- Rows of a dump go where they belong. The argument is that table's name.
+CREATE FUNCTION clip_restore() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    EXECUTE pg_catalog.format('INSERT INTO %I.%I SELECT ($1).*', TG_TABLE_SCHEMA, TG_ARGV[0]) USING NEW;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION clip_restore() IS 'fills the extension''s own tables from a dump';
+REVOKE ALL ON FUNCTION clip_restore() FROM PUBLIC;
+CREATE TRIGGER clip_restore BEFORE INSERT ON clip_model_dump
+    FOR EACH ROW EXECUTE FUNCTION clip_restore('clip_model');
 
 CREATE FUNCTION clip_register_model(name text, directory text) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_register_model_wrapper'
@@ -40,13 +68,16 @@ CREATE VIEW clip_models AS
            m.architecture,
            m.precision,
            m.logit_scale,
-           pg_catalog.encode(m.digest, 'hex') AS digest,
-           CASE WHEN pg_catalog.pg_has_role('pg_read_server_files', 'USAGE')
+           pg_catalog.encode(m.digest, 'hex'::pg_catalog.text) AS digest,
+           CASE WHEN pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name,
+                                            'USAGE'::pg_catalog.text)
                 THEN m.directory END AS directory,
            m.builtin,
-           m.name = coalesce(nullif(pg_catalog.current_setting('pgclip.model', true), ''),
-                             'pgclip-traffic-tiny') AS is_default
-    FROM clip_model AS m;
+           m.name OPERATOR(pg_catalog.=)
+               CASE WHEN s.named OPERATOR(pg_catalog.<>) ''::pg_catalog.text THEN s.named
+                    ELSE 'pgclip-traffic-tiny'::pg_catalog.text END AS is_default
+    FROM clip_model AS m,
+         (SELECT pg_catalog.current_setting('pgclip.model'::pg_catalog.text, true)) AS s (named);
 COMMENT ON VIEW clip_models IS
     'registered models; directories are shown to roles that may read files of the server';
 GRANT SELECT ON clip_models TO PUBLIC;

@@ -1,13 +1,13 @@
 -- Prompt enhancement: domains of queries as rows, and what is made of a query by them.
 
 CREATE TABLE clip_templates (
-    domain text NOT NULL CHECK (domain <> ''),
+    domain text NOT NULL CHECK (domain OPERATOR(pg_catalog.<>) ''::pg_catalog.text),
     words text[] NOT NULL DEFAULT '{}'
-        CHECK (CASE WHEN array_ndims(words) > 1 THEN false
-                    ELSE array_position(words, NULL) IS NULL END),
+        CHECK (CASE WHEN pg_catalog.array_ndims(words) OPERATOR(pg_catalog.>) 1 THEN false
+                    ELSE pg_catalog.array_position(words, NULL::pg_catalog.text) IS NULL END),
     templates text[] NOT NULL DEFAULT '{"{}"}'
-        CHECK (CASE WHEN array_ndims(templates) > 1 THEN false
-                    ELSE array_position(templates, NULL) IS NULL END),
+        CHECK (CASE WHEN pg_catalog.array_ndims(templates) OPERATOR(pg_catalog.>) 1 THEN false
+                    ELSE pg_catalog.array_position(templates, NULL::pg_catalog.text) IS NULL END),
     strip_full_stop boolean NOT NULL DEFAULT false,
     enabled boolean NOT NULL DEFAULT true,
     builtin boolean NOT NULL DEFAULT false,
@@ -37,7 +37,7 @@ CREATE FUNCTION clip_builtin_templates(
 COMMENT ON FUNCTION clip_builtin_templates() IS 'the built-in rows of clip_templates';
 
 INSERT INTO clip_templates (domain, words, templates, strip_full_stop, builtin)
-    SELECT domain, words, templates, strip_full_stop, true FROM clip_builtin_templates();
+    SELECT domain, words, templates, strip_full_stop, true FROM @extschema@.clip_builtin_templates();
 
 -- Built-in rows stay as they are, for the next update of the extension and outside of dumps: a
 -- change to one becomes a row of the user's own, which stands in for it. The trigger's arguments are
@@ -45,26 +45,28 @@ INSERT INTO clip_templates (domain, words, templates, strip_full_stop, builtin)
 CREATE FUNCTION clip_builtin_guard() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF TG_OP = 'DELETE' THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'DELETE'::pg_catalog.text THEN
         IF OLD.builtin THEN
-            RAISE EXCEPTION '% "%" belongs to the extension', TG_ARGV[0], to_jsonb(OLD) ->> TG_ARGV[1]
+            RAISE EXCEPTION '% "%" belongs to the extension', TG_ARGV[0],
+                pg_catalog.to_jsonb(OLD) OPERATOR(pg_catalog.->>) TG_ARGV[1]
                 USING ERRCODE = 'object_not_in_prerequisite_state',
-                      HINT = format('UPDATE %I SET enabled = false switches it off.', TG_TABLE_NAME);
+                      HINT = pg_catalog.format('UPDATE %I SET enabled = false switches it off.',
+                                               TG_TABLE_NAME);
         END IF;
         RETURN OLD;
     END IF;
-    IF TG_OP = 'INSERT' AND NEW.builtin THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'::pg_catalog.text AND NEW.builtin THEN
         RAISE EXCEPTION 'built-in %s come with the extension', TG_ARGV[0]
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Leave the column builtin out.';
     END IF;
-    IF TG_OP = 'UPDATE' AND OLD.builtin THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text AND OLD.builtin THEN
         NEW.builtin := false;
-        EXECUTE format('INSERT INTO %I.%I SELECT ($1).* ON CONFLICT DO NOTHING',
-                       TG_TABLE_SCHEMA, TG_TABLE_NAME) USING NEW;
+        EXECUTE pg_catalog.format('INSERT INTO %I.%I SELECT ($1).* ON CONFLICT DO NOTHING',
+                                  TG_TABLE_SCHEMA, TG_TABLE_NAME) USING NEW;
         RETURN OLD;
     END IF;
-    IF TG_OP = 'UPDATE' AND NEW.builtin THEN
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE'::pg_catalog.text AND NEW.builtin THEN
         NEW.builtin := false;
     END IF;
     RETURN NEW;
@@ -85,15 +87,16 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_templates', 'WHERE 
 -- Attributes: what a sentence may call a thing, and what zero-shot classification may find in a
 -- picture.
 CREATE TABLE clip_attributes (
-    domain text NOT NULL DEFAULT 'vehicle' CHECK (domain ~ '^[a-z][a-z0-9_]*$'),
-    attribute text NOT NULL CHECK (attribute ~ '^[a-z][a-z0-9_]*$'),
-    value text NOT NULL CHECK (value <> ''),
+    domain text NOT NULL DEFAULT 'vehicle' CHECK (domain OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_]*$'::pg_catalog.text),
+    attribute text NOT NULL CHECK (attribute OPERATOR(pg_catalog.~) '^[a-z][a-z0-9_]*$'::pg_catalog.text),
+    value text NOT NULL CHECK (value OPERATOR(pg_catalog.<>) ''::pg_catalog.text),
     words text[] NOT NULL DEFAULT '{}'
-        CHECK (CASE WHEN array_ndims(words) > 1 THEN false
-                    ELSE array_position(words, NULL) IS NULL END),
+        CHECK (CASE WHEN pg_catalog.array_ndims(words) OPERATOR(pg_catalog.>) 1 THEN false
+                    ELSE pg_catalog.array_position(words, NULL::pg_catalog.text) IS NULL END),
     templates text[] NOT NULL DEFAULT '{"a {}","a photo of a {}"}'
-        CHECK (CASE WHEN array_ndims(templates) > 1 OR cardinality(templates) = 0 THEN false
-                    ELSE array_position(templates, NULL) IS NULL END),
+        CHECK (CASE WHEN pg_catalog.array_ndims(templates) OPERATOR(pg_catalog.>) 1
+                      OR pg_catalog.cardinality(templates) OPERATOR(pg_catalog.=) 0 THEN false
+                    ELSE pg_catalog.array_position(templates, NULL::pg_catalog.text) IS NULL END),
     enabled boolean NOT NULL DEFAULT true,
     builtin boolean NOT NULL DEFAULT false,
     PRIMARY KEY (domain, attribute, value, builtin)
@@ -123,7 +126,7 @@ CREATE FUNCTION clip_builtin_attributes(
 COMMENT ON FUNCTION clip_builtin_attributes() IS 'the built-in rows of clip_attributes';
 
 INSERT INTO clip_attributes (domain, attribute, value, words, templates, builtin)
-    SELECT domain, attribute, value, words, templates, true FROM clip_builtin_attributes();
+    SELECT domain, attribute, value, words, templates, true FROM @extschema@.clip_builtin_attributes();
 
 CREATE TRIGGER clip_builtin_guard BEFORE INSERT OR UPDATE OR DELETE ON clip_attributes
     FOR EACH ROW EXECUTE FUNCTION clip_builtin_guard('value', 'value');

@@ -45,43 +45,53 @@ COMMENT ON FUNCTION clip_detach(regclass, text) IS
 -- A trigger's arguments are bytes, each ended by a zero byte; they are all ASCII: a model's name, a
 -- digest, options. The columns of attributes stand behind the image's and the embedding's.
 CREATE VIEW clip_binding AS
-    SELECT t.tgrelid::regclass AS relation,
+    SELECT t.tgrelid::pg_catalog.regclass AS relation,
            i.attname AS image,
            e.attname AS embedding,
            e.attnum AS embedding_number,
-           pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 1) AS model,
-           pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\000', 2) AS digest,
-           CASE WHEN pg_catalog.encode(t.tgargs, 'escape') LIKE '%\\000mode=async\\000%'
+           pg_catalog.split_part(g.arguments, '\000'::pg_catalog.text, 1) AS model,
+           pg_catalog.split_part(g.arguments, '\000'::pg_catalog.text, 2) AS digest,
+           CASE WHEN g.arguments OPERATOR(pg_catalog.~~) '%\\000mode=async\\000%'::pg_catalog.text
                 THEN 'async' ELSE 'sync' END AS mode,
-           CASE WHEN pg_catalog.encode(t.tgargs, 'escape') LIKE '%\\000on_error=null\\000%'
+           CASE WHEN g.arguments OPERATOR(pg_catalog.~~) '%\\000on_error=null\\000%'::pg_catalog.text
                 THEN 'null' ELSE 'stop' END AS on_error,
-           pg_catalog.substring(pg_catalog.encode(t.tgargs, 'escape'),
-                                '\\000root=([^\\]+)\\000') AS root,
-           a.domain || ':' || (
+           pg_catalog.substring(g.arguments, '\\000root=([^\\]+)\\000'::pg_catalog.text) AS root,
+           CASE WHEN a.domain IS NOT NULL THEN pg_catalog.concat(a.domain, ':', (
                SELECT pg_catalog.string_agg(
-                          CASE WHEN n.name = c.attname THEN n.name
-                               ELSE n.name || '=' || pg_catalog.quote_ident(c.attname) END,
-                          ',' ORDER BY n.place)
+                          CASE WHEN n.name OPERATOR(pg_catalog.=) c.attname::pg_catalog.text THEN n.name
+                               ELSE pg_catalog.concat(
+                                   n.name, '=', pg_catalog.quote_ident(c.attname::pg_catalog.text)) END,
+                          ','::pg_catalog.text ORDER BY n.place)
                FROM pg_catalog.unnest(a.names) WITH ORDINALITY AS n (name, place)
                JOIN pg_catalog.pg_attribute AS c
-                   ON c.attrelid = t.tgrelid AND c.attnum = t.tgattr[n.place + 1]) AS attributes,
-           t.tgenabled <> 'D' AS enabled
+                   ON c.attrelid OPERATOR(pg_catalog.=) t.tgrelid
+                   AND c.attnum OPERATOR(pg_catalog.=)
+                       t.tgattr[(n.place OPERATOR(pg_catalog.+) 1)::pg_catalog.int4])) END AS attributes,
+           t.tgenabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog."char" AS enabled
     FROM pg_catalog.pg_trigger AS t
-    JOIN pg_catalog.pg_attribute AS i ON i.attrelid = t.tgrelid AND i.attnum = t.tgattr[0]
-    JOIN pg_catalog.pg_attribute AS e ON e.attrelid = t.tgrelid AND e.attnum = t.tgattr[1]
+    CROSS JOIN LATERAL (
+        SELECT pg_catalog.encode(t.tgargs, 'escape'::pg_catalog.text)) AS g (arguments)
+    JOIN pg_catalog.pg_attribute AS i
+        ON i.attrelid OPERATOR(pg_catalog.=) t.tgrelid AND i.attnum OPERATOR(pg_catalog.=) t.tgattr[0]
+    JOIN pg_catalog.pg_attribute AS e
+        ON e.attrelid OPERATOR(pg_catalog.=) t.tgrelid AND e.attnum OPERATOR(pg_catalog.=) t.tgattr[1]
     LEFT JOIN LATERAL (
-        SELECT m.found[1] AS domain, pg_catalog.string_to_array(m.found[2], ',') AS names
-        FROM pg_catalog.regexp_match(pg_catalog.encode(t.tgargs, 'escape'),
-                                     '\\000attributes=([^:\\]+):([^\\]+)\\000') AS m (found)
+        SELECT m.found[1] AS domain,
+               pg_catalog.string_to_array(m.found[2], ','::pg_catalog.text) AS names
+        FROM pg_catalog.regexp_match(
+            g.arguments, '\\000attributes=([^:\\]+):([^\\]+)\\000'::pg_catalog.text) AS m (found)
     ) AS a ON true
-    WHERE t.tgfoid = 'clip_ingest()'::regprocedure AND t.tgparentid = 0;
+    WHERE t.tgfoid OPERATOR(pg_catalog.=)
+          '@extschema@.clip_ingest()'::pg_catalog.regprocedure::pg_catalog.oid
+      AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
 COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
 REVOKE ALL ON clip_binding FROM PUBLIC;
 
 CREATE VIEW clip_columns AS
     SELECT relation, image, embedding, model, mode, on_error, enabled, root, attributes
     FROM clip_binding
-    WHERE pg_catalog.has_column_privilege(relation, embedding_number, 'SELECT');
+    WHERE pg_catalog.has_column_privilege(
+        relation::pg_catalog.oid, embedding_number, 'SELECT'::pg_catalog.text);
 COMMENT ON VIEW clip_columns IS
     'attached columns of tables that the caller may read: image, embedding, model, manner and attributes';
 GRANT SELECT ON clip_columns TO PUBLIC;

@@ -13,13 +13,13 @@ CREATE TABLE clip_error (
 );
 COMMENT ON TABLE clip_error IS 'rows whose image could not be encoded; clip_errors shows the caller''s';
 REVOKE ALL ON clip_error FROM PUBLIC;
-CREATE UNIQUE INDEX clip_error_key ON clip_error (relation, embedding, pg_catalog.md5(key::text));
+CREATE UNIQUE INDEX clip_error_key ON clip_error (relation, embedding, pg_catalog.md5(key::pg_catalog.text));
 
 CREATE VIEW clip_errors AS
     SELECT relation, embedding, key, reason, sqlstate, model, failed_at
     FROM clip_error
-    WHERE pg_catalog.has_table_privilege(relation, 'SELECT')
-      AND NOT pg_catalog.row_security_active(relation);
+    WHERE pg_catalog.has_table_privilege(relation::pg_catalog.oid, 'SELECT'::pg_catalog.text)
+      AND NOT pg_catalog.row_security_active(relation::pg_catalog.oid);
 COMMENT ON VIEW clip_errors IS
     'rows without an embedding because their image could not be encoded, of tables that the caller may read';
 GRANT SELECT ON clip_errors TO PUBLIC;

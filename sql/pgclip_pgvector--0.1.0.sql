@@ -10,7 +10,17 @@
 
 DO $$
 BEGIN
-    IF pg_catalog.to_regtype('halfvec') IS NULL THEN
+    -- Types of these names, but pgvector's: not somebody's who was there first.
+    IF (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend AS d
+        JOIN pg_catalog.pg_extension AS e ON e.oid OPERATOR(pg_catalog.=) d.refobjid
+        WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid
+          AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid
+          AND d.deptype OPERATOR(pg_catalog.=) 'e'::pg_catalog."char"
+          AND e.extname OPERATOR(pg_catalog.=) 'vector'::pg_catalog.name
+          AND d.objid OPERATOR(pg_catalog.=) ANY (ARRAY[
+              pg_catalog.to_regtype('halfvec'::pg_catalog.text)::pg_catalog.oid,
+              pg_catalog.to_regtype('vector'::pg_catalog.text)::pg_catalog.oid]))
+       OPERATOR(pg_catalog.<>) 2 THEN
         RAISE 'pgclip_pgvector needs pgvector 0.7.0 or later'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'ALTER EXTENSION vector UPDATE.';

@@ -73,9 +73,62 @@ pub fn type_name(type_oid: pg_sys::Oid) -> String {
     }
 }
 
+/// Name of a type, qualified, as SQL writes it whatever the search path.
+pub fn qualified_type(type_oid: pg_sys::Oid) -> String {
+    let flags = pg_sys::FORMAT_TYPE_FORCE_QUALIFY as u16;
+    // SAFETY: the function takes any OID; its result is a copy.
+    unsafe {
+        let name = pg_sys::format_type_extended(type_oid, -1, flags);
+        CStr::from_ptr(name).to_string_lossy().into_owned()
+    }
+}
+
 /// An identifier, quoted for SQL where it must be.
 pub fn quoted(name: impl AsRef<str>) -> String {
     pgrx::spi::quote_identifier(name.as_ref())
+}
+
+/// A search path of the system's schema alone, given back when dropped. Under it no unqualified name
+/// of a statement, and no operator that the grammar brings along (`IN`, `CASE x WHEN`), can mean
+/// anything of a user's.
+#[derive(Debug)]
+pub struct SystemPath {
+    /// Level of settings to be undone.
+    level: i32,
+}
+
+impl SystemPath {
+    pub fn narrow() -> Self {
+        // SAFETY: the nest level is closed in `drop`, and by the end of the transaction where an
+        // error passes by.
+        let path = Self { level: unsafe { pg_sys::NewGUCNestLevel() } };
+        path.set(c"search_path", c"pg_catalog, pg_temp");
+        path
+    }
+
+    /// Changes a setting until the path is given back.
+    fn set(&self, name: &CStr, value: &CStr) {
+        // SAFETY: two strings; `drop` closes the nest level.
+        unsafe {
+            pg_sys::set_config_option(
+                name.as_ptr(),
+                value.as_ptr(),
+                pg_sys::GucContext::PGC_USERSET,
+                pg_sys::GucSource::PGC_S_SESSION,
+                pg_sys::GucAction::GUC_ACTION_SAVE,
+                true,
+                0,
+                false,
+            );
+        }
+    }
+}
+
+impl Drop for SystemPath {
+    fn drop(&mut self) {
+        // SAFETY: the nest level is the path's own.
+        unsafe { pg_sys::AtEOXact_GUC(false, self.level) };
+    }
 }
 
 /// Another role's rights, given back when dropped.
@@ -83,8 +136,8 @@ pub fn quoted(name: impl AsRef<str>) -> String {
 pub struct Identity {
     role: pg_sys::Oid,
     context: i32,
-    /// Level of settings to be undone, where the search path was narrowed.
-    settings: Option<i32>,
+    /// Given back first, with the rights under which it was narrowed.
+    path: Option<SystemPath>,
 }
 
 impl Identity {
@@ -107,35 +160,16 @@ impl Identity {
 
     /// Narrows the search path to the system's schema.
     fn see_system_alone(mut self) -> Self {
-        // SAFETY: the nest level is closed in `drop`, and by the end of the transaction where an
-        // error passes by.
-        self.settings = Some(unsafe { pg_sys::NewGUCNestLevel() });
-        self.set(c"search_path", c"pg_catalog, pg_temp");
+        self.path = Some(SystemPath::narrow());
         self
     }
 
     /// A row-level security policy that would hide rows is an error from here on.
     pub fn see_all_rows(self) -> Self {
-        self.set(c"row_security", c"off");
-        self
-    }
-
-    /// Changes a setting until the identity is given back.
-    fn set(&self, name: &CStr, value: &CStr) {
-        debug_assert!(self.settings.is_some());
-        // SAFETY: two strings; `drop` closes the nest level.
-        unsafe {
-            pg_sys::set_config_option(
-                name.as_ptr(),
-                value.as_ptr(),
-                pg_sys::GucContext::PGC_USERSET,
-                pg_sys::GucSource::PGC_S_SESSION,
-                pg_sys::GucAction::GUC_ACTION_SAVE,
-                true,
-                0,
-                false,
-            );
+        if let Some(path) = &self.path {
+            path.set(c"row_security", c"off");
         }
+        self
     }
 
     /// Works as the user whose statement it is.
@@ -144,7 +178,7 @@ impl Identity {
     }
 
     fn change(role: pg_sys::Oid, restriction: u32) -> Self {
-        let mut identity = Self { role: pg_sys::InvalidOid, context: 0, settings: None };
+        let mut identity = Self { role: pg_sys::InvalidOid, context: 0, path: None };
         // SAFETY: both functions only read and write the backend's identity.
         unsafe {
             pg_sys::GetUserIdAndSecContext(&mut identity.role, &mut identity.context);
@@ -157,12 +191,8 @@ impl Identity {
 
 impl Drop for Identity {
     fn drop(&mut self) {
-        // SAFETY: restores what `change` found; the nest level is the identity's own.
-        unsafe {
-            if let Some(level) = self.settings {
-                pg_sys::AtEOXact_GUC(false, level);
-            }
-            pg_sys::SetUserIdAndSecContext(self.role, self.context);
-        }
+        self.path = None;
+        // SAFETY: restores what `change` found.
+        unsafe { pg_sys::SetUserIdAndSecContext(self.role, self.context) };
     }
 }

@@ -10,6 +10,7 @@ use super::error::EmbeddingError;
 use super::text;
 use super::value::{Dims, Embedding};
 use super::vector::Vector;
+use crate::limits;
 
 /// `embedding(d)`: the same value, if it has `d` dimensions.
 #[pg_extern(sql = false)]
@@ -59,6 +60,7 @@ fn numeric_array_to_embedding(
 ) -> Result<Embedding, ErrorReport> {
     let mut values = Vec::new();
     for (index, number) in elements(array, typmod)?.into_iter().enumerate() {
+        limits::poll(index);
         let text = number.to_string();
         let value = text::parse_number(text.as_bytes(), index + 1)?;
         values.push(value.expect("the text of a numeric is a number"));
@@ -109,8 +111,15 @@ fn elements<T>(array: Array<'_, T>, typmod: i32) -> Result<Vec<T>, EmbeddingErro
 where
     for<'a> T: UnboxDatum<As<'a> = T> + pgrx::callconv::ArgAbi<'a> + 'a,
 {
-    let null = array.iter().position(|element| element.is_none());
-    let values: Vec<T> = array.iter().flatten().collect();
+    let length = array.len();
+    // Nothing is copied of what is too long in any case.
+    let read = if length <= Dims::MAX { length } else { 0 };
+    let null = array.iter().take(read).position(|element| element.is_none());
+    let mut values = Vec::with_capacity(read);
+    for (round, element) in array.iter().take(read).enumerate() {
+        limits::poll(round);
+        values.extend(element);
+    }
     // SAFETY: the array came from the server, and its elements were copied above.
     let rank = unsafe { RawArray::from_array(array) }.map_or(0, |raw| raw.dims().len());
     if rank > 1 {
@@ -119,6 +128,6 @@ where
     if let Some(at) = null {
         return Err(EmbeddingError::NullElement { position: at + 1 });
     }
-    Dims::new(values.len())?.expect_typmod(typmod)?;
+    Dims::new(length)?.expect_typmod(typmod)?;
     Ok(values)
 }

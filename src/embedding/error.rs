@@ -23,6 +23,8 @@ pub enum EmbeddingError {
     Empty,
     /// More elements than [`Dims::MAX`].
     TooManyDimensions(usize),
+    /// Text of more bytes than any embedding needs.
+    TooLong { bytes: usize, most: usize },
     /// Not the number of dimensions that the column or the caller asks for.
     UnexpectedDimensions { expected: usize, found: usize },
     /// Two embeddings of different length in one operation.
@@ -53,7 +55,9 @@ impl EmbeddingError {
             | Self::NestedArray(_)
             | Self::UnexpectedDimensions { .. }
             | Self::DifferentDimensions { .. } => Code::ERRCODE_DATA_EXCEPTION,
-            Self::TooManyDimensions(_) => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            Self::TooManyDimensions(_) | Self::TooLong { .. } => {
+                Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED
+            }
             Self::NullElement { .. } => Code::ERRCODE_NULL_VALUE_NOT_ALLOWED,
             Self::TypeModifier(_) | Self::EmptyRange { .. } => {
                 Code::ERRCODE_INVALID_PARAMETER_VALUE
@@ -82,6 +86,7 @@ impl EmbeddingError {
             Self::Empty | Self::TooManyDimensions(_) => {
                 format!("An embedding has 1 to {} elements.", Dims::MAX)
             }
+            Self::TooLong { .. } => "Write fewer digits: fp16 holds about three.".into(),
             Self::UnexpectedDimensions { .. } => {
                 "The number of elements must be that of the declared type.".into()
             }
@@ -123,6 +128,9 @@ impl fmt::Display for EmbeddingError {
             Self::Empty => write!(f, "an embedding must have at least 1 dimension"),
             Self::TooManyDimensions(dims) => {
                 write!(f, "an embedding cannot have more than {} dimensions, got {dims}", Dims::MAX)
+            }
+            Self::TooLong { bytes, most } => {
+                write!(f, "the text of an embedding has {bytes} bytes, more than {most}")
             }
             Self::UnexpectedDimensions { expected, found } => {
                 write!(f, "expected {expected} dimensions, not {found}")

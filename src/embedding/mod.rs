@@ -11,12 +11,14 @@ mod cost;
 mod distance;
 mod error;
 mod io;
+mod list;
 mod ops;
 mod soft;
 mod text;
 mod value;
 mod vector;
 
+pub use list::Embeddings;
 pub use value::{Dims, Embedding};
 
 /// Chooses the distance kernels for this CPU, so that no statement has to.

@@ -15,8 +15,14 @@ use half::f16;
 use super::error::EmbeddingError;
 use super::value::Dims;
 
+/// Bytes of a text form: a thousand for each element that an embedding can have.
+const LONGEST: usize = 1000 * Dims::MAX;
+
 /// Reads the text form into single precision. Errors name the element and quote the text.
 pub fn parse(literal: &[u8]) -> Result<Vec<f32>, EmbeddingError> {
+    if literal.len() > LONGEST {
+        return Err(EmbeddingError::TooLong { bytes: literal.len(), most: LONGEST });
+    }
     let syntax = |detail: String| EmbeddingError::Syntax { literal: quoted(literal), detail };
     let mut rest = skip_space(literal);
     rest = match rest.split_first() {
@@ -62,7 +68,7 @@ pub fn print(values: &[f16]) -> Vec<u8> {
         /// PostgreSQL's own printer of `real` (src/common/f2s.c): at most 15 bytes, no terminator.
         fn float_to_shortest_decimal_bufn(value: f32, buffer: *mut c_char) -> c_int;
     }
-    const LONGEST: usize = 16;
+    const WIDEST: usize = 16;
 
     let mut text = Vec::with_capacity(2 + values.len() * 12);
     text.push(b'[');
@@ -72,7 +78,7 @@ pub fn print(values: &[f16]) -> Vec<u8> {
         if index > 0 {
             text.push(b',');
         }
-        let mut number = [0u8; LONGEST];
+        let mut number = [0u8; WIDEST];
         // SAFETY: the buffer has the printer's documented size; the printer raises no error.
         let length = unsafe { float_to_shortest_decimal_bufn(value, number.as_mut_ptr().cast()) };
         text.extend_from_slice(&number[..length as usize]);

@@ -68,6 +68,16 @@ struct Link {
 
 /// Sends a request without waiting for more than a connection.
 pub fn send(request: impl FnOnce(u64) -> Request) -> Result<Ticket, Failure> {
+    let (ticket, is_linked) = enqueue(request)?;
+    if !is_linked {
+        connect()?;
+    }
+    CLIENT.with_borrow_mut(Client::exchange)?;
+    Ok(ticket)
+}
+
+/// Takes a request in, and tells whether there is a connection that it will go out on.
+fn enqueue(request: impl FnOnce(u64) -> Request) -> Result<(Ticket, bool), Failure> {
     let id = CLIENT.with_borrow_mut(|client| {
         client.last_id += 1;
         client.last_id
@@ -84,11 +94,42 @@ pub fn send(request: impl FnOnce(u64) -> Request) -> Result<Ticket, Failure> {
         client.pending.insert(id, Pending { frame: Rc::clone(&frame), answer: None, deaths: 0 });
         client.link.as_mut().map(|link| link.outgoing.push_back((id, frame))).is_some()
     });
-    if !is_linked {
-        connect()?;
+    Ok((ticket, is_linked))
+}
+
+/// Asks an encoder that runs, and starts none: the answer, or at once that there is none to ask.
+pub fn ask_running(request: impl FnOnce(u64) -> Request) -> Result<Response, Failure> {
+    CLIENT.with_borrow_mut(Client::drop_dead_link);
+    if CLIENT.with_borrow(|client| client.link.is_none()) {
+        let stream = socket::connect().map_err(|error| {
+            let reason = std::fs::read_to_string(place::FAILURE);
+            unavailable(&reason.unwrap_or_else(|_| error.to_string()))
+        })?;
+        CLIENT.with_borrow_mut(|client| client.resume(stream));
     }
-    CLIENT.with_borrow_mut(Client::exchange)?;
-    Ok(ticket)
+    let ended = || unavailable("it has ended");
+    let (ticket, is_linked) = enqueue(request)?;
+    if !is_linked {
+        return Err(ended());
+    }
+    loop {
+        CLIENT.with_borrow_mut(Client::exchange)?;
+        match CLIENT.with_borrow_mut(|client| client.next(ticket.0)) {
+            Next::Take(answer) => return taken(answer),
+            Next::Wait { socket, writable } => socket::wait(socket, writable),
+            Next::Connect => return Err(ended()),
+        }
+    }
+}
+
+/// An answer; the encoder's refusal of the whole request is an error.
+fn taken(answer: Response) -> Result<Response, Failure> {
+    match answer {
+        Response::Failed { kind, message, hint, .. } => {
+            Err(Failure::from_encoder(kind, message, hint))
+        }
+        answer => Ok(answer),
+    }
 }
 
 /// Opens a connection, starting the encoder where needed, and sends all that is unanswered.
@@ -113,10 +154,7 @@ impl Ticket {
     pub fn wait(self) -> Result<Response, Failure> {
         loop {
             match CLIENT.with_borrow_mut(|client| client.next(self.0)) {
-                Next::Take(Response::Failed { kind, message, hint, .. }) => {
-                    return Err(Failure::from_encoder(kind, message, hint));
-                }
-                Next::Take(answer) => return Ok(answer),
+                Next::Take(answer) => return taken(answer),
                 Next::Wait { socket, writable } => socket::wait(socket, writable),
                 Next::Connect => connect()?,
             }

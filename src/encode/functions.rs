@@ -11,8 +11,10 @@ use super::failure::Failure;
 use super::models::{self, Model};
 use super::requests;
 use super::roots;
-use crate::embedding::Embedding;
+use crate::embedding::{Embedding, Embeddings};
 use crate::extension::Extension;
+use crate::limits;
+use crate::rights::{Encoding, check_encoding};
 use crate::search::prompt;
 
 /// What a call site keeps between its calls. A call site may outlive its statement: in PL/pgSQL it
@@ -80,16 +82,20 @@ unsafe fn site<'a>(fcinfo: pg_sys::FunctionCallInfo) -> &'a mut Site {
     }
 }
 
-/// The model called `name`, looked up once a statement.
+/// The model called `name`, looked up once a statement, for who may have something encoded.
 fn model<'a>(
     site: &'a mut Option<(String, Moment, Model)>,
     fcinfo: pg_sys::FunctionCallInfo,
     name: Option<&str>,
+    what: Encoding,
 ) -> Result<&'a Model, Failure> {
+    limits::option("the name of a model", name)?;
     let name = name.map_or_else(models::default_name, str::to_owned);
     let now = Moment::now();
+    let extension = Extension::of_call(fcinfo);
+    check_encoding(&extension, what)?;
     if !site.as_ref().is_some_and(|(known, seen, _)| *known == name && *seen == now) {
-        let found = models::resolve(&Extension::of_call(fcinfo), Some(&name))?;
+        let found = models::resolve(&extension, Some(&name))?;
         *site = Some((name, now, found));
     }
     let (_, _, model) = site.as_ref().expect("it was set above");
@@ -105,8 +111,8 @@ fn encode_image(
     let Some(image) = image else { return Ok(None) };
     // SAFETY: our own call; nothing else of this function uses `fn_extra`.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
-    Ok(requests::images(model, std::iter::once(Some(image)))?.pop().flatten())
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Images)?;
+    Ok(requests::images(model, 1, std::iter::once(Some(image)))?.pop().flatten())
 }
 
 #[pg_extern(sql = false)]
@@ -120,7 +126,7 @@ fn encode_image_file(
     let image = roots::resolve(&Extension::of_call(fcinfo), root)?.file(path);
     // SAFETY: as above.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Images)?;
     Ok(Some(requests::image(model, image)?))
 }
 
@@ -129,12 +135,12 @@ fn encode_images(
     images: Option<Array<'_, &[u8]>>,
     model_name: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Option<Vec<Option<Embedding>>>, ErrorReport> {
+) -> Result<Option<Embeddings>, ErrorReport> {
     let Some(images) = images else { return Ok(None) };
     // SAFETY: as above.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
-    Ok(Some(requests::images(model, images.iter())?))
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Images)?;
+    Ok(Some(Embeddings(requests::images(model, images.len(), images.iter())?)))
 }
 
 #[pg_extern(sql = false)]
@@ -146,7 +152,7 @@ fn encode_text(
     let Some(text) = text else { return Ok(None) };
     // SAFETY: as above.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Texts)?;
     Ok(requests::texts(model, &[text])?.pop())
 }
 
@@ -155,14 +161,16 @@ fn encode_texts(
     texts: Option<Array<'_, &str>>,
     model_name: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<Option<Vec<Option<Embedding>>>, ErrorReport> {
+) -> Result<Option<Embeddings>, ErrorReport> {
     let Some(texts) = texts else { return Ok(None) };
+    limits::check("elements to encode", texts.len(), limits::ITEMS)?;
     // SAFETY: as above.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Texts)?;
     let given: Vec<&str> = texts.iter().flatten().collect();
     let mut embeddings = requests::texts(model, &given)?.into_iter();
-    Ok(Some(texts.iter().map(|text| text.and_then(|_| embeddings.next())).collect()))
+    let all = texts.iter().map(|text| text.and_then(|_| embeddings.next()));
+    Ok(Some(Embeddings(all.collect())))
 }
 
 #[pg_extern(sql = false)]
@@ -176,7 +184,9 @@ fn clip_query(
     let Some(text) = text else { return Ok(None) };
     // SAFETY: as above.
     let site = unsafe { site(fcinfo) };
-    let model = model(&mut site.model, fcinfo, model_name)?;
+    let model = model(&mut site.model, fcinfo, model_name, Encoding::Texts)?;
+    limits::text(text)?;
+    limits::option("domain", domain)?;
     let query = Query {
         text: text.to_owned(),
         digest: model.reference.digest,

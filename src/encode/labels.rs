@@ -16,6 +16,7 @@ use super::lexicon;
 use super::models::Model;
 use super::requests;
 use crate::extension::Extension;
+use crate::limits;
 
 /// Lexicons that a backend keeps encoded.
 const MAX_KEPT: usize = 8;
@@ -45,6 +46,15 @@ impl Labels {
         model: &Model,
         labels: &[(&str, &'a [T])],
     ) -> Result<Self, Failure> {
+        let of_label = |(_, templates): &(&str, &[T])| templates.len();
+        let count = labels.iter().map(of_label).fold(0, sum);
+        let bytes_of = |(label, templates): &(&str, &[T])| {
+            templates.iter().map(|t| limits::prompt_bytes(t.as_ref(), label.len())).fold(0, sum)
+        };
+        limits::check("prompts (labels times templates)", count, limits::PROMPTS)
+            .map_err(|failure| failure.hint("Give fewer labels, or fewer templates."))?;
+        limits::check("bytes of prompts", labels.iter().map(bytes_of).fold(0, sum), limits::PROMPT_BYTES)
+            .map_err(|failure| failure.hint("Give shorter labels and templates."))?;
         let prompts: Vec<String> = labels
             .iter()
             .flat_map(|(label, templates)| {
@@ -116,6 +126,11 @@ pub fn attributes(
     Ok(attributes)
 }
 
+/// As much as there is, where the sum is more than a number holds.
+fn sum(a: usize, b: usize) -> usize {
+    a.saturating_add(b)
+}
+
 fn widened(embedding: &[f16]) -> Vec<f32> {
     embedding.iter().map(|x| x.to_f32()).collect()
 }
@@ -125,7 +140,7 @@ pub fn unknown_lexicon(extension: &Extension, domain: &str) -> Result<Failure, F
     let known = lexicon::domains(extension)?;
     Ok(Failure::new(
         Code::ERRCODE_UNDEFINED_OBJECT,
-        format!("domain \"{domain}\" has no attributes"),
+        format!("domain \"{}\" has no attributes", limits::shown(domain)),
     )
     .hint(format!("clip_attributes has those of: {}.", known.join(", "))))
 }

@@ -7,7 +7,7 @@ use pgrx::{name, pg_extern};
 
 use crate::encode::failure::Failure;
 use crate::extension::Extension;
-use crate::read;
+use crate::{limits, read};
 
 /// The values of a domain's attributes, the user's own before the built-in ones. A user's row stands
 /// in for the built-in row of the same value.
@@ -22,7 +22,8 @@ pub fn values(extension: &Extension, domain: &str) -> Result<Vec<Value>, Failure
          ORDER BY t.builtin, t.attribute COLLATE pg_catalog.\"C\", t.value COLLATE pg_catalog.\"C\"",
         table = extension.relation("clip_attributes")
     );
-    read::all(&query, &[domain.into()], |row| {
+    limits::option("domain", Some(domain))?;
+    let values = read::all(&query, &[domain.into()], |row| {
         Ok(Value {
             domain: domain.to_owned(),
             attribute: row.get(1)?.unwrap_or_default(),
@@ -30,7 +31,10 @@ pub fn values(extension: &Extension, domain: &str) -> Result<Vec<Value>, Failure
             words: row.get(3)?.unwrap_or_default(),
             templates: row.get(4)?.unwrap_or_default(),
         })
-    })
+    })?;
+    let words = values.iter().map(|value| 1 + value.words.len()).sum();
+    limits::check(&format!("words of domain \"{domain}\" in clip_attributes"), words, limits::WORDS)?;
+    Ok(values)
 }
 
 /// The domains that have attributes.
@@ -46,7 +50,7 @@ pub fn attributes(extension: &Extension) -> Result<Vec<String>, Failure> {
 /// What a column of `clip_attributes` holds, each value once.
 fn names(extension: &Extension, column: &str) -> Result<Vec<String>, Failure> {
     let table = extension.relation("clip_attributes");
-    let query = format!("SELECT DISTINCT {column} FROM {table} WHERE enabled ORDER BY 1");
+    let query = format!("SELECT DISTINCT t.{column} COLLATE pg_catalog.\"C\" FROM {table} AS t WHERE t.enabled ORDER BY 1");
     read::all(&query, &[], |row| Ok(row.get(1)?.unwrap_or_default()))
 }
 

@@ -7,6 +7,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use super::failure::Failure;
 use super::place;
 use crate::extension::Extension;
+use crate::limits::{self, shown};
 use crate::{read, settings};
 
 /// The model that comes with the extension.
@@ -38,6 +39,7 @@ pub fn default_name() -> String {
 
 /// The model called `name`, or the default one.
 pub fn resolve(extension: &Extension, name: Option<&str>) -> Result<Model, Failure> {
+    limits::option("the name of a model", name)?;
     let name = name.map_or_else(default_name, str::to_owned);
     find(extension, &name)?.ok_or_else(|| unknown(&name))
 }
@@ -72,7 +74,7 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
 
 fn unknown(name: &str) -> Failure {
     let failure =
-        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("there is no model \"{name}\""));
+        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("there is no model \"{}\"", shown(name)));
     match name == BUILTIN {
         true => failure.hint("Register one with clip_register_model and name it in pgclip.model."),
         false => {

@@ -5,8 +5,7 @@ use std::collections::VecDeque;
 
 use half::f16;
 use pgclip_clip::protocol::{
-    ByteBuf, ErrorKind, Image, ItemError, MAX_PATH_BYTES, MAX_TEXT_BYTES, ModelInfo, Request,
-    Response, Status,
+    ByteBuf, ErrorKind, Image, ItemError, MAX_PATH_BYTES, ModelInfo, Request, Response, Status,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
@@ -15,6 +14,7 @@ use super::failure::Failure;
 use super::models::Model;
 pub use super::socket::pause;
 use crate::embedding::Embedding;
+use crate::limits;
 
 /// Images in one request.
 const MAX_IMAGES: usize = 32;
@@ -133,11 +133,13 @@ pub fn image(model: &Model, image: Image) -> Result<Embedding, Failure> {
     to_embedding(&item?)
 }
 
-/// The embeddings of images that come from an iterator, at the places where they come from.
+/// The embeddings of `count` images that come from an iterator, at the places where they come from.
 pub fn images<'a>(
     model: &Model,
+    count: usize,
     source: impl Iterator<Item = Option<&'a [u8]>>,
 ) -> Result<Vec<Option<Embedding>>, Failure> {
+    check_count(model, count)?;
     let mut embeddings = Vec::new();
     let mut places = VecDeque::new();
     let mut under_way: VecDeque<Sent> = VecDeque::new();
@@ -148,8 +150,7 @@ pub fn images<'a>(
         let Some(sent) = under_way.pop_front() else { return Ok(()) };
         for item in sent.wait()? {
             let place = places.pop_front().expect("every item has a place");
-            let many = embeddings.len() > 1 || place > 0;
-            let elements = item.map_err(|failure| match many {
+            let elements = item.map_err(|failure| match count > 1 {
                 true => failure.detail(format!("It is element {} of the array.", place + 1)),
                 false => failure,
             })?;
@@ -157,7 +158,8 @@ pub fn images<'a>(
         }
         Ok::<_, Failure>(())
     };
-    for image in source {
+    for (round, image) in source.enumerate() {
+        limits::poll(round);
         embeddings.push(None);
         let Some(image) = image else { continue };
         places.push_back(embeddings.len() - 1);
@@ -181,29 +183,34 @@ pub fn images<'a>(
 
 /// The embeddings of texts, exactly as they are written.
 pub fn texts(model: &Model, texts: &[&str]) -> Result<Vec<Embedding>, Failure> {
-    for text in texts {
-        if text.len() > MAX_TEXT_BYTES {
-            let message = format!(
-                "a text of {} bytes is longer than the {MAX_TEXT_BYTES} bytes that are allowed",
-                text.len()
-            );
-            return Err(Failure::from_encoder(ErrorKind::TextTooLong, message, String::new()));
-        }
-    }
-    let mut sent = Vec::new();
-    for piece in texts.chunks(MAX_TEXTS) {
-        let model_ref = model.reference.clone();
-        let texts = piece.iter().map(|text| text.to_string()).collect();
-        let ticket = client::send(|id| Request::Texts { id, model: model_ref, texts })?;
-        sent.push(Sent { ticket, count: piece.len(), dimensions: model.dimensions });
-    }
+    check_count(model, texts.len())?;
+    texts.iter().try_for_each(|text| limits::text(text))?;
     let mut embeddings = Vec::with_capacity(texts.len());
-    for sent in sent {
+    let mut under_way = VecDeque::new();
+    let mut receive = |sent: Sent| {
         for item in sent.wait()? {
             embeddings.push(to_embedding(&item?)?);
         }
+        Ok::<_, Failure>(())
+    };
+    for piece in texts.chunks(MAX_TEXTS) {
+        if under_way.len() == IN_FLIGHT {
+            under_way.pop_front().map_or(Ok(()), &mut receive)?;
+        }
+        let model_ref = model.reference.clone();
+        let texts = piece.iter().map(|text| text.to_string()).collect();
+        let ticket = client::send(|id| Request::Texts { id, model: model_ref, texts })?;
+        under_way.push_back(Sent { ticket, count: piece.len(), dimensions: model.dimensions });
     }
+    under_way.into_iter().try_for_each(receive)?;
     Ok(embeddings)
+}
+
+/// Whether so many embeddings may be asked for in one call.
+fn check_count(model: &Model, count: usize) -> Result<(), Failure> {
+    limits::check("elements to encode", count, limits::ITEMS)
+        .map_err(|failure| failure.hint("Encode them in several calls."))?;
+    limits::result(count, 2 * model.dimensions + 8)
 }
 
 /// What a model directory holds, found by loading it in the encoder.
@@ -215,9 +222,9 @@ pub fn describe(directory: &str) -> Result<ModelInfo, Failure> {
     }
 }
 
-/// The encoder process now.
+/// The encoder process now, if there is one: nobody has one started by looking.
 pub fn status() -> Result<Status, Failure> {
-    match client::send(|id| Request::Status { id })?.wait()? {
+    match client::ask_running(|id| Request::Status { id })? {
         Response::Status { status, .. } => Ok(*status),
         other => Err(unexpected(&other)),
     }

@@ -13,7 +13,7 @@ use pgrx::{Array, Spi, pg_extern, pg_sys};
 
 use super::failure::Failure;
 use crate::extension::Extension;
-use crate::read;
+use crate::{limits, read};
 
 /// OID of the role `pg_read_server_files` (src/include/catalog/pg_authid.dat).
 const READ_SERVER_FILES: u32 = 4569;
@@ -36,7 +36,7 @@ pub fn resolve(extension: &Extension, name: &str) -> Result<Root, Failure> {
     let Some((directory, roles)) = find(extension, name)? else {
         return Err(Failure::new(
             Code::ERRCODE_UNDEFINED_OBJECT,
-            format!("there is no root \"{name}\""),
+            format!("there is no root \"{}\"", limits::shown(name)),
         )
         .hint("An administrator registers one with clip_register_root."));
     };
@@ -52,6 +52,7 @@ pub fn resolve(extension: &Extension, name: &str) -> Result<Root, Failure> {
 
 /// A root's directory and roles, whoever asks.
 fn find(extension: &Extension, name: &str) -> Result<Option<(String, Vec<pg_sys::Oid>)>, Failure> {
+    limits::option("root", Some(name))?;
     let query = format!(
         "SELECT directory, roles::pg_catalog.oid[] FROM {} WHERE name OPERATOR(pg_catalog.=) $1",
         extension.relation("clip_root")
@@ -82,6 +83,7 @@ fn clip_register_root(
     }
     check_directory(directory)?;
     let mut granted = Vec::new();
+    limits::check("roles", roles.len(), limits::ROLES)?;
     for role in roles.iter() {
         let Some(role) = role else {
             return Err(Failure::new(

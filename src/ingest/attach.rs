@@ -5,7 +5,7 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{IntoDatum, PgRelation, Spi, pg_extern, pg_sys};
+use pgrx::{IntoDatum, PgRelation, pg_extern, pg_sys};
 
 use super::attributes::Attributes;
 use super::binding::{self, Binding, Mode, OnError};
@@ -16,6 +16,7 @@ use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models;
 use crate::extension::{Extension, namespace_name, quoted};
+use crate::{limits, read, rights};
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
@@ -38,10 +39,23 @@ fn clip_attach(
         .hint("Leave out what has a default: clip_attach('photos').")
         .into());
     };
+    for (option, value) in [
+        ("image", Some(image)),
+        ("embedding", Some(embedding)),
+        ("mode", mode),
+        ("on_error", on_error),
+        ("root", root),
+        ("attributes", attributes),
+    ] {
+        limits::option(option, value)?;
+    }
     let (mode, on_error) = manner(mode, on_error)?;
     let extension = Extension::of_call(fcinfo);
     let relation = open_owned(table)?;
     let name = qualified(&relation);
+    // SAFETY: the relation is open.
+    let owner = unsafe { (*(*relation.as_ptr()).rd_rel).relowner };
+    rights::check_owners_encoding(&extension, owner, &name)?;
     let model = models::resolve(&extension, model)?;
     let image_column = Column::find(&relation, image)?;
     let embedding_column = Column::find(&relation, embedding)?;
@@ -182,7 +196,7 @@ fn manner(mode: Option<&str>, on_error: Option<&str>) -> Result<(Mode, OnError),
     let wrong = |name: &str, value: &str, hint: &str| {
         Err(Failure::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("invalid value for {name}: \"{value}\""),
+            format!("invalid value for {name}: \"{}\"", limits::shown(value)),
         )
         .hint(hint))
     };
@@ -224,7 +238,7 @@ impl Column {
         let Some(column) = found else {
             return Err(Failure::new(
                 Code::ERRCODE_UNDEFINED_COLUMN,
-                format!("table {} has no column \"{name}\"", qualified(relation)),
+                format!("table {} has no column \"{}\"", qualified(relation), limits::shown(name)),
             )
             .hint("Name the columns: clip_attach('photos', image => 'picture', embedding => 'vector')."));
         };
@@ -255,40 +269,47 @@ impl Column {
     }
 }
 
-/// Locks a table against other changes of its triggers, and sees that it is the caller's.
+/// Locks a table against other changes of its triggers, and sees that it is the caller's: before the
+/// lock, since writers would wait behind one that is waited for, and again once it is there.
 pub fn open_owned(table: pg_sys::Oid) -> Result<PgRelation, Failure> {
-    // SAFETY: opening with a lock raises an error for an OID that is no relation's; the checks are
-    // catalog lookups.
-    unsafe {
-        if pg_sys::get_rel_name(table).is_null() {
-            return Err(Failure::new(
-                Code::ERRCODE_UNDEFINED_TABLE,
-                format!("there is no table with OID {}", table.to_u32()),
-            ));
-        }
-        let lock = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
-        let relation = PgRelation::with_lock(table, lock);
-        let user = pg_sys::GetUserId();
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let owned = pg_sys::pg_class_ownercheck(table, user);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let owned = pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
-        let name = qualified(&relation);
-        if !(relation.is_table() || relation.is_partitioned_table()) {
-            return Err(Failure::new(
-                Code::ERRCODE_WRONG_OBJECT_TYPE,
-                format!("{name} is not a table"),
-            )
-            .hint("Ordinary and partitioned tables can be attached."));
-        }
-        if !owned {
-            return Err(Failure::new(
-                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                format!("must be owner of table {name}"),
-            ));
-        }
-        Ok(relation)
+    let Some(name) = rights::relation_name(table) else { return Err(gone(table)) };
+    // SAFETY: a catalog lookup of any OID.
+    let kind = unsafe { pg_sys::get_rel_relkind(table) } as u8;
+    if kind != pg_sys::RELKIND_RELATION && kind != pg_sys::RELKIND_PARTITIONED_TABLE {
+        return Err(Failure::new(
+            Code::ERRCODE_WRONG_OBJECT_TYPE,
+            format!("{name} is not a table"),
+        )
+        .hint("Ordinary and partitioned tables can be attached."));
     }
+    if !rights::owns(table) {
+        return Err(not_owner(&name));
+    }
+    let lock = pg_sys::ShareRowExclusiveLock as pg_sys::LOCKMODE;
+    // SAFETY: a lock on any OID; NULL where the relation went meanwhile. The guard closes it.
+    let relation = unsafe {
+        let open = pg_sys::try_relation_open(table, lock);
+        if open.is_null() {
+            return Err(gone(table));
+        }
+        PgRelation::from_pg_owned(open)
+    };
+    match rights::owns(table) {
+        true => Ok(relation),
+        false => Err(not_owner(&qualified(&relation))),
+    }
+}
+
+fn gone(table: pg_sys::Oid) -> Failure {
+    Failure::new(
+        Code::ERRCODE_UNDEFINED_TABLE,
+        format!("there is no table with OID {}", table.to_u32()),
+    )
+}
+
+fn not_owner(name: &str) -> Failure {
+    Failure::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("must be owner of table {name}"))
+        .hint("Ask the owner of the table.")
 }
 
 /// A column has one model: neither its table nor a partition of it may be attached already.
@@ -299,22 +320,23 @@ fn refuse_attached(
 ) -> Result<(), Failure> {
     let query = format!(
         "SELECT pg_catalog.format('%s', b.relation) FROM {} AS b \
-         WHERE b.embedding OPERATOR(pg_catalog.=) $2 AND (b.relation OPERATOR(pg_catalog.=) $1 \
-         OR b.relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1) \
-         UNION ALL SELECT relid FROM pg_catalog.pg_partition_ancestors($1))) LIMIT 1",
+         WHERE b.embedding OPERATOR(pg_catalog.=) $2 \
+         AND (b.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
+         OR b.relation::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+         SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass) \
+         UNION ALL \
+         SELECT relid::pg_catalog.oid \
+         FROM pg_catalog.pg_partition_ancestors($1::pg_catalog.regclass)))) LIMIT 1",
         extension.relation("clip_binding")
     );
     let _owner = extension.as_owner();
-    let found =
-        Spi::get_one_with_args::<String>(&query, &[relation.oid().into(), embedding.into()]);
-    match found {
-        Ok(Some(table)) => Err(Failure::new(
+    match read::one::<String>(&query, &[relation.oid().into(), embedding.into()])? {
+        Some(table) => Err(Failure::new(
             Code::ERRCODE_DUPLICATE_OBJECT,
             format!("column {} of table {table} is attached already", quoted(embedding)),
         )
         .hint("Detach it with clip_detach first.")),
-        Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => Ok(()),
-        Err(error) => Err(broken(error)),
+        None => Ok(()),
     }
 }
 
@@ -332,10 +354,5 @@ pub fn qualified(relation: &PgRelation) -> String {
 }
 
 fn run(command: &str) -> Result<(), Failure> {
-    Spi::run(command).map_err(broken)
-}
-
-fn broken(error: pgrx::spi::Error) -> Failure {
-    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot change a table's triggers")
-        .detail(error.to_string())
+    read::execute(command, &[])
 }

@@ -19,6 +19,7 @@ use crate::encode::labels::{self, Attribute};
 use crate::encode::lexicon;
 use crate::encode::models::Model;
 use crate::extension::{Extension, quoted, type_name};
+use crate::limits::{self, shown};
 
 /// How the option of `clip_attach` reads.
 const EXAMPLE: &str = "For example attributes => 'vehicle:colour,type,make', or 'vehicle:colour=color,type' \
@@ -36,10 +37,13 @@ pub struct Listed {
 pub fn read_list(text: &str) -> Result<Vec<Listed>, String> {
     let mut listed: Vec<Listed> = Vec::new();
     for item in split(text) {
+        if listed.len() == limits::LISTED {
+            return Err(format!("more than {} attributes are listed", limits::LISTED));
+        }
         let (attribute, column) = item.split_once('=').unwrap_or((item, item));
         let (attribute, column) = (attribute.trim(), unquoted(column.trim()));
         if !is_name(attribute) || column.is_empty() {
-            return Err(format!("\"{}\" is no attribute", item.trim()));
+            return Err(format!("\"{}\" is no attribute", shown(item.trim())));
         }
         if listed.iter().any(|l| l.attribute == attribute) {
             return Err(format!("attribute \"{attribute}\" occurs twice"));
@@ -89,10 +93,11 @@ impl Attributes {
         option: &str,
         taken: [i16; 2],
     ) -> Result<Self, Failure> {
+        limits::option("attributes", Some(option))?;
         let wrong = |message: String| {
             Failure::new(
                 Code::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("invalid value for attributes: \"{option}\""),
+                format!("invalid value for attributes: \"{}\"", shown(option)),
             )
             .detail(format!("{message}."))
             .hint(EXAMPLE)

@@ -20,6 +20,7 @@ use super::rights::{check_attributes, check_rights};
 use super::write::Target;
 use crate::encode::failure::Failure;
 use crate::extension::{Extension, Identity, quoted};
+use crate::{limits, read};
 
 /// Blocks that one query looks for rows in.
 const STEP: u32 = 256;
@@ -44,6 +45,7 @@ fn clip_backfill(
         .into());
     };
     let batch = rows_of_batch(batch)?;
+    limits::option("embedding", Some(embedding))?;
     // SAFETY: a call's context is NULL or a node, and the tag says which.
     unsafe { expect_commits(fcinfo, "clip_backfill")? };
     let extension = Extension::of_call(fcinfo);
@@ -149,7 +151,7 @@ impl Part {
     /// Rows that have an image and no embedding.
     fn count(&self) -> Result<i64, Failure> {
         let query = format!(
-            "SELECT count(*) FROM ONLY {} AS t WHERE {}",
+            "SELECT pg_catalog.count(*) FROM ONLY {} AS t WHERE {}",
             self.target.table,
             self.condition()
         );
@@ -160,11 +162,14 @@ impl Part {
     /// The same rows in blocks `from..from + STEP`, with their keys.
     fn find(&self, from: u32) -> Result<Vec<(pg_sys::ItemPointerData, String)>, Failure> {
         let until = match from.checked_add(STEP) {
-            Some(until) => format!("AND t.ctid OPERATOR(pg_catalog.<) '({until},0)'"),
+            Some(until) => {
+                format!("AND t.ctid OPERATOR(pg_catalog.<) '({until},0)'::pg_catalog.tid")
+            }
             None => String::new(),
         };
         let query = format!(
-            "SELECT t.ctid, {} FROM ONLY {} AS t WHERE t.ctid OPERATOR(pg_catalog.>=) '({from},0)' \
+            "SELECT t.ctid, {} FROM ONLY {} AS t WHERE t.ctid OPERATOR(pg_catalog.>=) \
+             '({from},0)'::pg_catalog.tid \
              {until} AND {}",
             self.target.key.as_ref().map(Key::of_row).unwrap_or_default(),
             self.target.table,
@@ -288,7 +293,8 @@ struct Progress<'a> {
 impl Progress<'_> {
     fn begin(&self, column: i16, total: i64) -> Result<(), Failure> {
         let query = format!(
-            "INSERT INTO {} (relation, embedding, embedding_number, total) VALUES ($1, $2, $3, $4) \
+            "INSERT INTO {} (relation, embedding, embedding_number, total) \
+             VALUES ($1::pg_catalog.regclass, $2::pg_catalog.name, $3, $4) \
              ON CONFLICT (relation, embedding) DO UPDATE SET total = excluded.total, done = 0, \
              failed = 0, embedding_number = excluded.embedding_number, started = excluded.started, \
              updated = excluded.updated, finished = false",
@@ -362,13 +368,14 @@ impl Drop for ColumnLock {
 
 /// The relations with rows of a table, which may be partitioned.
 fn leaves(table: pg_sys::Oid) -> Result<Vec<pg_sys::Oid>, Failure> {
-    let found = Spi::get_one_with_args::<Vec<pg_sys::Oid>>(
+    let found = read::one::<Vec<pg_sys::Oid>>(
         "SELECT pg_catalog.array_agg(c.oid ORDER BY c.oid) FROM pg_catalog.pg_class AS c \
-         WHERE c.relkind OPERATOR(pg_catalog.=) 'r' AND (c.oid OPERATOR(pg_catalog.=) $1 \
-         OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))",
+         WHERE c.relkind OPERATOR(pg_catalog.=) 'r'::pg_catalog.\"char\" \
+         AND (c.oid OPERATOR(pg_catalog.=) $1 OR c.oid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+         SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass))))",
         &[table.into()],
     );
-    found.map(Option::unwrap_or_default).map_err(broken)
+    found.map(Option::unwrap_or_default)
 }
 
 /// Whether the procedure may commit.

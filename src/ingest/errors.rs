@@ -24,7 +24,7 @@ impl Errors<'_> {
     pub fn record(&self, key: &str, failure: &Failure, model: &str) -> Result<(), Failure> {
         let query = format!(
             "INSERT INTO {} (relation, embedding, key, reason, sqlstate, model) \
-             VALUES ($1, $2, $3::pg_catalog.jsonb, $4, $5, $6) \
+             VALUES ($1::pg_catalog.regclass, $2::pg_catalog.name, $3::pg_catalog.jsonb, $4, $5, $6) \
              ON CONFLICT (relation, embedding, pg_catalog.md5(key::pg_catalog.text)) DO UPDATE \
              SET reason = excluded.reason, sqlstate = excluded.sqlstate, model = excluded.model, \
              failed_at = excluded.failed_at",
@@ -80,9 +80,10 @@ impl Errors<'_> {
     }
 }
 
-const OURS: &str = "relation OPERATOR(pg_catalog.=) $1 AND embedding OPERATOR(pg_catalog.=) $2";
+const OURS: &str = "relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
+    AND embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name";
 const KEYS: &str = "pg_catalog.md5(key::pg_catalog.text) OPERATOR(pg_catalog.=) ANY \
-    (ARRAY(SELECT pg_catalog.md5(k) FROM pg_catalog.unnest($3) AS k))";
+    (ARRAY(SELECT pg_catalog.md5(k) FROM pg_catalog.unnest($3::pg_catalog.text[]) AS k))";
 
 /// Removes all entries of a column, of its table's partitions as well.
 pub fn forget(
@@ -91,9 +92,10 @@ pub fn forget(
     embedding: &str,
 ) -> Result<(), Failure> {
     let query = format!(
-        "DELETE FROM {} WHERE embedding OPERATOR(pg_catalog.=) $2 \
-         AND (relation OPERATOR(pg_catalog.=) $1 \
-         OR relation IN (SELECT relid FROM pg_catalog.pg_partition_tree($1)))",
+        "DELETE FROM {} WHERE embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name \
+         AND (relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
+         OR relation::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (ARRAY( \
+         SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass))))",
         extension.relation("clip_error")
     );
     let _owner = extension.as_owner();

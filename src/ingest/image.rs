@@ -1,14 +1,15 @@
 //! What an image column holds: the image itself, the path of a file beneath a root, or the number of
 //! a large object. A file of its own, since the rest of ingest need not know which.
 
-use pgclip_clip::protocol::{ByteBuf, Image};
+use pgclip_clip::protocol::{ByteBuf, Image, MAX_PATH_BYTES};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{FromDatum, PgTupleDesc, Spi, pg_sys};
+use pgrx::{FromDatum, PgTupleDesc, pg_sys};
 
 use crate::encode::failure::Failure;
 use crate::encode::requests::Batch;
 use crate::encode::roots::{self, Root};
 use crate::extension::Extension;
+use crate::{limits, read};
 
 /// Bytes of a large object that are read at once.
 const PIECE: i32 = 1 << 20;
@@ -127,12 +128,18 @@ impl Kind {
                 large_object(u32::from_ne_bytes(number)).map(|bytes| bytes.into())
             }
             (Self::Bytes, Some(Value::Long(value))) => {
+                let datum = pg_sys::Datum::from(value.as_ptr());
+                // SAFETY: a whole varlena.
+                Batch::check_bytes(unsafe { limits::size_of_value(datum) })?;
                 // SAFETY: a whole varlena of type bytea.
                 let bytes = unsafe { plain(value, |bytes| ByteBuf::from(bytes)) };
                 Ok(Image::Bytes(bytes))
             }
             (Self::Path(root), Some(Value::Long(value))) => {
                 let datum = pg_sys::Datum::from(value.as_ptr());
+                // SAFETY: a whole varlena.
+                let bytes = unsafe { limits::size_of_value(datum) };
+                limits::check("bytes of a path", bytes, MAX_PATH_BYTES)?;
                 // SAFETY: a whole varlena of type text.
                 let path = unsafe { String::from_datum(datum, false) }.unwrap_or_default();
                 Ok(root.file(&path))
@@ -168,12 +175,12 @@ unsafe fn plain<T>(value: &[u8], take: impl FnOnce(&[u8]) -> T) -> T {
 /// Sees that a large object is there and the current user may read it. One that is gone, or somebody
 /// else's, is a fault of this image: an error of the server's own would end a backfill.
 fn check_object(number: pg_sys::Oid) -> Result<(), Failure> {
-    let exists = Spi::get_one_with_args::<bool>(
+    let exists = read::one::<bool>(
         "SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata \
          WHERE oid OPERATOR(pg_catalog.=) $1)",
         &[number.into()],
     );
-    if exists.ok().flatten() != Some(true) {
+    if exists? != Some(true) {
         return Err(Failure::new(
             Code::ERRCODE_UNDEFINED_OBJECT,
             format!("large object {} does not exist", number.to_u32()),
@@ -201,14 +208,10 @@ fn large_object(number: u32) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     loop {
         pgrx::check_for_interrupts!();
-        let piece = Spi::get_one_with_args::<Vec<u8>>(
+        let piece = read::one::<Vec<u8>>(
             "SELECT pg_catalog.lo_get($1, $2, $3)",
             &[number.into(), (bytes.len() as i64).into(), PIECE.into()],
-        )
-        .map_err(|error| {
-            Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot read a large object")
-                .detail(error.to_string())
-        })?
+        )?
         .unwrap_or_default();
         let last = piece.len() < PIECE as usize;
         bytes.extend(piece);

@@ -22,6 +22,9 @@ struct Column {
     type_name: String,
     /// The equality of the key's index, as SQL writes it.
     equals: String,
+    /// A cast to the type that the equality takes. An operator for the column's own type, a domain's
+    /// say, would come first as the one that fits exactly. Empty where it takes any of a kind.
+    taken_as: String,
 }
 
 impl Key {
@@ -29,14 +32,16 @@ impl Key {
     pub fn of(relation: pg_sys::Oid) -> Result<Option<Self>, Failure> {
         const QUERY: &str = "SELECT a.attname::pg_catalog.text, \
              pg_catalog.format('%I.%I', tn.nspname, t.typname), \
-             pg_catalog.format('OPERATOR(%I.%s)', pn.nspname, o.oprname) \
+             pg_catalog.format('OPERATOR(%I.%s)', pn.nspname, o.oprname), \
+             CASE WHEN it.typtype OPERATOR(pg_catalog.=) 'p'::pg_catalog.\"char\" THEN '' \
+             ELSE pg_catalog.format('::%I.%I', itn.nspname, it.typname) END \
              FROM pg_catalog.pg_index AS i, \
              ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), \
              pg_catalog.unnest(i.indclass::pg_catalog.oid[])) \
              WITH ORDINALITY AS k (number, class, position), \
              pg_catalog.pg_attribute AS a, pg_catalog.pg_type AS t, pg_catalog.pg_namespace AS tn, \
              pg_catalog.pg_opclass AS c, pg_catalog.pg_amop AS m, pg_catalog.pg_operator AS o, \
-             pg_catalog.pg_namespace AS pn \
+             pg_catalog.pg_namespace AS pn, pg_catalog.pg_type AS it, pg_catalog.pg_namespace AS itn \
              WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND i.indisprimary \
              AND k.position OPERATOR(pg_catalog.<=) i.indnkeyatts \
              AND a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attnum OPERATOR(pg_catalog.=) k.number \
@@ -48,12 +53,15 @@ impl Key {
              AND m.amoprighttype OPERATOR(pg_catalog.=) c.opcintype \
              AND m.amopstrategy OPERATOR(pg_catalog.=) 3 \
              AND o.oid OPERATOR(pg_catalog.=) m.amopopr \
-             AND pn.oid OPERATOR(pg_catalog.=) o.oprnamespace ORDER BY k.position";
+             AND pn.oid OPERATOR(pg_catalog.=) o.oprnamespace \
+             AND it.oid OPERATOR(pg_catalog.=) o.oprleft \
+             AND itn.oid OPERATOR(pg_catalog.=) it.typnamespace ORDER BY k.position";
         let columns = read::all(QUERY, &[relation.into()], |row| {
             Ok(Column {
                 name: row.get(1)?.unwrap_or_default(),
                 type_name: row.get(2)?.unwrap_or_default(),
                 equals: row.get(3)?.unwrap_or_default(),
+                taken_as: row.get(4)?.unwrap_or_default(),
             })
         })?;
         Ok((!columns.is_empty()).then_some(Self { columns }))
@@ -83,11 +91,13 @@ impl Key {
         let parts: Vec<String> = (self.columns.iter())
             .map(|column| {
                 format!(
-                    "t.{} {} ({json} OPERATOR(pg_catalog.->>) {})::{}",
-                    quoted(&column.name),
-                    column.equals,
-                    pgrx::spi::quote_literal(&column.name),
-                    column.type_name
+                    "t.{name}{taken_as} {equals} \
+                     ({json} OPERATOR(pg_catalog.->>) {key}::pg_catalog.text)::{kind}{taken_as}",
+                    name = quoted(&column.name),
+                    taken_as = column.taken_as,
+                    equals = column.equals,
+                    key = pgrx::spi::quote_literal(&column.name),
+                    kind = column.type_name
                 )
             })
             .collect();

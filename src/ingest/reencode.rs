@@ -7,7 +7,7 @@
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{Spi, pg_extern, pg_sys};
+use pgrx::{pg_extern, pg_sys};
 
 use super::attach::{open_owned, qualified};
 use super::backfill::{self, commit, expect_commits};
@@ -15,6 +15,7 @@ use super::binding::{Binding, Mode, OnError};
 use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
 use crate::extension::{Extension, quoted};
+use crate::{limits, read};
 
 /// What the names of the second column and its indexes end with.
 const SUFFIX: &str = "_reencode";
@@ -38,6 +39,7 @@ fn clip_reencode(
         )
         .into());
     };
+    limits::option("embedding", Some(embedding))?;
     // SAFETY: a live call.
     unsafe { expect_commits(fcinfo, "clip_reencode")? };
     let batch = backfill::rows_of_batch(batch)?;
@@ -185,11 +187,7 @@ impl Change {
              WHERE o.attrelid OPERATOR(pg_catalog.=) i.indexrelid AND o.attoptions IS NOT NULL)) LIMIT 1";
         let function = super::binding::function(&self.extension, c"clip_ingest");
         let arguments = [self.table.into(), self.embedding.as_str().into(), function.into()];
-        let found = match Spi::get_one_with_args::<String>(query, &arguments) {
-            Err(pgrx::spi::Error::InvalidPosition) => Ok(None),
-            found => found.map_err(broken),
-        };
-        match found? {
+        match read::one::<String>(query, &arguments)? {
             None => Ok(()),
             Some(dependent) => Err(Failure::new(
                 Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
@@ -213,8 +211,9 @@ impl Change {
             model.dimensions
         ))?;
         let storage = self.text(
-            "SELECT CASE attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' \
-             WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END FROM pg_catalog.pg_attribute \
+            "SELECT CASE attstorage::pg_catalog.text COLLATE pg_catalog.\"C\" \
+             WHEN 'p'::pg_catalog.text THEN 'PLAIN' WHEN 'e'::pg_catalog.text THEN 'EXTERNAL' \
+             WHEN 'm'::pg_catalog.text THEN 'MAIN' ELSE 'EXTENDED' END FROM pg_catalog.pg_attribute \
              WHERE attrelid OPERATOR(pg_catalog.=) $1 AND attname OPERATOR(pg_catalog.=) $2",
         )?;
         if let Some(storage) = storage {
@@ -224,13 +223,17 @@ impl Change {
     }
 
     fn attach(&self, column: &str) -> Result<(), Failure> {
+        // Cast to the types that it is declared with: a function of the same name that fits better would
+        // come first.
+        let text = "pg_catalog.text";
         let query = format!(
-            "SELECT {}.clip_attach($1, $2, $3, $4, $5, $6, $7, $8)",
+            "SELECT {}.clip_attach($1::pg_catalog.regclass, $2::{text}, $3::{text}, $4::{text}, \
+             $5::{text}, $6::{text}, $7::{text}, $8::{text})",
             self.extension.schema_name()
         );
         let mode = if self.binding.mode == Mode::Async { "async" } else { "sync" };
         let on_error = if self.binding.on_error == OnError::Null { "null" } else { "stop" };
-        Spi::run_with_args(
+        read::execute(
             &query,
             &[
                 self.table.into(),
@@ -243,12 +246,14 @@ impl Change {
                 self.attributes.as_deref().into(),
             ],
         )
-        .map_err(broken)
     }
 
     fn detach(&self, column: &str) -> Result<(), Failure> {
-        let query = format!("SELECT {}.clip_detach($1, $2)", self.extension.schema_name());
-        Spi::run_with_args(&query, &[self.table.into(), column.into()]).map_err(broken)
+        let query = format!(
+            "SELECT {}.clip_detach($1::pg_catalog.regclass, $2::pg_catalog.text)",
+            self.extension.schema_name()
+        );
+        read::execute(&query, &[self.table.into(), column.into()])
     }
 
     /// The old column's indexes.
@@ -294,32 +299,26 @@ impl Change {
             next_column.as_str().into(),
             SUFFIX.into(),
         ];
-        Spi::connect(|client| {
-            client
-                .select(query, None, &arguments)?
-                .map(|row| {
-                    let text = |at| row.get::<String>(at);
-                    let name = text(1)?.unwrap_or_default();
-                    let next: String = name.chars().take(50).chain(SUFFIX.chars()).collect();
-                    let mut create = format!(
-                        "CREATE INDEX {} ON {} USING {} ({})",
-                        quoted(&next),
-                        self.name,
-                        quoted(text(4)?.unwrap_or_default()),
-                        text(3)?.unwrap_or_default()
-                    );
-                    if let Some(options) = text(5)? {
-                        create.push_str(&format!(" WITH ({options})"));
-                    }
-                    if let Some(tablespace) = text(6)? {
-                        create.push_str(&format!(" TABLESPACE {}", quoted(tablespace)));
-                    }
-                    let (schema, there) = (text(2)?.unwrap_or_default(), row.get(7)?);
-                    Ok(Index { name, schema, next, create, there: there.unwrap_or_default() })
-                })
-                .collect::<Result<_, pgrx::spi::Error>>()
+        read::all(query, &arguments, |row| {
+            let text = |at| row.get::<String>(at);
+            let name = text(1)?.unwrap_or_default();
+            let next: String = name.chars().take(50).chain(SUFFIX.chars()).collect();
+            let mut create = format!(
+                "CREATE INDEX {} ON {} USING {} ({})",
+                quoted(&next),
+                self.name,
+                quoted(text(4)?.unwrap_or_default()),
+                text(3)?.unwrap_or_default()
+            );
+            if let Some(options) = text(5)? {
+                create.push_str(&format!(" WITH ({options})"));
+            }
+            if let Some(tablespace) = text(6)? {
+                create.push_str(&format!(" TABLESPACE {}", quoted(tablespace)));
+            }
+            let (schema, there) = (text(2)?.unwrap_or_default(), row.get(7)?);
+            Ok(Index { name, schema, next, create, there: there.unwrap_or_default() })
         })
-        .map_err(broken)
     }
 
     /// Puts the second column in the place of the first, in the present transaction.
@@ -337,7 +336,8 @@ impl Change {
         }
         let grants = self.text(
             "SELECT pg_catalog.string_agg(pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', \
-             g.privilege_type, $2, $3, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE \
+             g.privilege_type, $2, $3, CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
+             THEN 'PUBLIC' ELSE \
              pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text) END, \
              CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; ') \
              FROM pg_catalog.pg_attribute AS a, pg_catalog.aclexplode(a.attacl) AS g \
@@ -364,19 +364,18 @@ impl Change {
     fn rename_entries(&self, from: &str, to: &str) -> Result<(), Failure> {
         let _owner = self.extension.as_owner();
         let run_table = self.extension.relation("clip_backfill_run");
-        let ours = "relation OPERATOR(pg_catalog.=) $1 AND embedding OPERATOR(pg_catalog.=)";
-        Spi::run_with_args(
-            &format!("DELETE FROM {run_table} WHERE {ours} $2"),
+        let ours = "relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
+                    AND embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name";
+        read::execute(
+            &format!("DELETE FROM {run_table} WHERE {ours}"),
             &[self.table.into(), to.into()],
-        )
-        .map_err(broken)?;
+        )?;
         for table in ["clip_error", "clip_queue", "clip_backfill_run"] {
             let table = self.extension.relation(table);
-            Spi::run_with_args(
-                &format!("UPDATE {table} SET embedding = $3 WHERE {ours} $2"),
+            read::execute(
+                &format!("UPDATE {table} SET embedding = $3::pg_catalog.name WHERE {ours}"),
                 &[self.table.into(), from.into(), to.into()],
-            )
-            .map_err(broken)?;
+            )?;
         }
         Ok(())
     }
@@ -387,7 +386,7 @@ impl Change {
         let query = format!("{query} AND ($3 IS NOT NULL)");
         let arguments =
             [self.table.into(), self.embedding.as_str().into(), self.name.as_str().into()];
-        Spi::get_one_with_args(&query, &arguments).map_err(broken)
+        read::one(&query, &arguments)
     }
 }
 
@@ -409,10 +408,5 @@ fn occupied(table: &str, column: &str) -> Failure {
 }
 
 fn run(command: &str) -> Result<(), Failure> {
-    Spi::run(command).map_err(broken)
-}
-
-fn broken(error: pgrx::spi::Error) -> Failure {
-    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot change a column's model")
-        .detail(error.to_string())
+    read::execute(command, &[])
 }

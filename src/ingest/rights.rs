@@ -1,9 +1,10 @@
 //! Who may have a table filled by `clip_backfill`: who could do the same by hand.
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{Spi, pg_sys};
+use pgrx::pg_sys;
 
 use crate::encode::failure::Failure;
+use crate::read;
 
 /// The owner, or who may read the image and write the embedding of every row, may call. Returns the
 /// embedding column's number.
@@ -16,15 +17,11 @@ pub fn check_rights(table: pg_sys::Oid, embedding: &str) -> Result<i16, Failure>
          FROM pg_catalog.pg_class AS c LEFT JOIN pg_catalog.pg_attribute AS a \
          ON a.attrelid OPERATOR(pg_catalog.=) c.oid AND a.attname OPERATOR(pg_catalog.=) $2 \
          AND NOT a.attisdropped WHERE c.oid OPERATOR(pg_catalog.=) $1";
-    let found = Spi::connect(|client| {
-        let rows = client.select(query, Some(1), &[table.into(), embedding.into()])?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let row = rows.first();
-        Ok(Some((row.get::<i16>(1)?, row.get::<bool>(2)?, row.get::<String>(3)?)))
-    });
-    match found.map_err(broken)? {
+    let arguments = [table.into(), embedding.into()];
+    let found = read::all(query, &arguments, |row| {
+        Ok((row.get::<i16>(1)?, row.get::<bool>(2)?, row.get::<String>(3)?))
+    })?;
+    match found.into_iter().next() {
         None => Err(Failure::new(
             Code::ERRCODE_UNDEFINED_TABLE,
             format!("there is no table with OID {}", table.to_u32()),
@@ -47,13 +44,12 @@ pub fn check_rights(table: pg_sys::Oid, embedding: &str) -> Result<i16, Failure>
 
 /// The same for the columns of attributes, by their quoted names.
 pub fn check_attributes(table: pg_sys::Oid, columns: &[String]) -> Result<(), Failure> {
-    let query = "SELECT pg_catalog.string_agg(c, ', ') FROM pg_catalog.unnest($2) AS c \
+    let query = "SELECT pg_catalog.string_agg(c, ', ') FROM pg_catalog.unnest($2::pg_catalog.text[]) AS c \
          WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute AS a \
          WHERE a.attrelid OPERATOR(pg_catalog.=) $1 \
          AND pg_catalog.quote_ident(a.attname::pg_catalog.text) OPERATOR(pg_catalog.=) c \
          AND pg_catalog.has_column_privilege($1, a.attnum, 'UPDATE'))";
-    let denied = Spi::get_one_with_args::<String>(query, &[table.into(), columns.to_vec().into()]);
-    match denied.map_err(broken)? {
+    match read::one::<String>(query, &[table.into(), columns.to_vec().into()])? {
         None => Ok(()),
         Some(columns) => Err(Failure::new(
             Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -62,8 +58,4 @@ pub fn check_attributes(table: pg_sys::Oid, columns: &[String]) -> Result<(), Fa
         .detail("Columns of attributes are filled beside the embedding.")
         .hint("It takes UPDATE on them.")),
     }
-}
-
-fn broken(error: pgrx::spi::Error) -> Failure {
-    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot look up rights").detail(error.to_string())
 }

@@ -12,6 +12,7 @@ use super::image::Raw;
 use super::write::Target;
 use crate::encode::failure::Failure;
 use crate::extension::{Identity, quoted};
+use crate::read;
 
 /// A row whose image is on its way.
 #[derive(Debug)]
@@ -120,7 +121,7 @@ impl Row {
 
     /// The row's primary key, as constraint errors write it, if the current user may read it.
     fn key(&self) -> Option<String> {
-        let columns = Spi::get_one_with_args::<Vec<String>>(
+        let columns = read::one::<Vec<String>>(
             "SELECT pg_catalog.array_agg(a.attname::pg_catalog.text ORDER BY k.position) \
              FROM pg_catalog.pg_index AS i, \
              pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k (number, position), \

@@ -20,6 +20,7 @@ use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 use crate::encode::requests::{Item, to_embedding};
 use crate::extension::{Extension, Identity, namespace_name, quoted};
+use crate::rights;
 
 /// The attached column of one relation, ready for writing.
 #[derive(Debug)]
@@ -101,6 +102,7 @@ impl Target {
         let (Some(kind), true) = (kind, base_type(embedding.atttypid) == embedding_type) else {
             return Err(not_ours(&binding));
         };
+        rights::check_owners_encoding(extension, owner, &table)?;
         let model = binding.resolve(extension)?;
         let name_of = |number| column(number).map(|column| column.name().to_owned());
         let filling = match &binding.attributes {

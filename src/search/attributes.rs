@@ -12,12 +12,14 @@ use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
+use super::arguments;
 use super::filter::{Condition, Filter, Operator, Test};
 use super::source::{Column, Source};
 use super::{prompt, rerank};
 use crate::encode::failure::Failure;
 use crate::encode::lexicon;
 use crate::extension::{Extension, type_name};
+use crate::limits::shown;
 use crate::ingest::attributes::{Listed, is_text, read_list};
 
 /// How much an attribute that fits weighs against one that is unknown, as the logarithm of a ratio of
@@ -63,23 +65,30 @@ impl Attributes {
         candidates: usize,
     ) -> Result<Option<Self>, Failure> {
         // SAFETY: the caller's promise.
-        let Some(given) = (unsafe { pg_getarg::<String>(fcinfo, number) }) else { return Ok(None) };
+        unsafe {
+            let given = arguments::text(fcinfo, number, "attributes")?;
+            Self::new(given.as_deref(), pg_getarg(fcinfo, candidates))
+        }
+    }
+
+    /// By the values of `attributes` and `candidates`; none where the option is off.
+    pub fn new(given: Option<&str>, candidates: Option<i32>) -> Result<Option<Self>, Failure> {
+        let Some(given) = given else { return Ok(None) };
         let wrong = || {
             Failure::new(
                 Code::ERRCODE_INVALID_PARAMETER_VALUE,
-                format!("invalid value for attributes: \"{given}\""),
+                format!("invalid value for attributes: \"{}\"", shown(given)),
             )
             .hint(EXAMPLE)
         };
         let (mode, list) = match given.split_once(':') {
             Some((mode, list)) => (mode, Some(list)),
-            None => (given.as_str(), None),
+            None => (given, None),
         };
         let mode = match mode {
             "off" if list.is_none() => return Ok(None),
             "hard" => Mode::Hard,
-            // SAFETY: the caller's promise.
-            "soft" => Mode::Soft(unsafe { rerank::candidates(fcinfo, candidates)? }),
+            "soft" => Mode::Soft(rerank::candidates(candidates)?),
             _ => return Err(wrong()),
         };
         let named = list.map(read_list).transpose();

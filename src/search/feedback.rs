@@ -9,6 +9,7 @@ use pgrx::{Array, pg_sys};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
+use crate::limits;
 
 /// The most rows of each array: what people like and dislike, not a table.
 const MAX_ROWS: usize = 1000;
@@ -77,7 +78,11 @@ pub fn rows(
 ) -> Result<(Vec<f32>, usize), Failure> {
     let mut dims = model.map(|model| model.dimensions);
     let mut rows = Vec::new();
+    if let Some(Some(first)) = array.iter().next() {
+        limits::reserve(&mut rows, array.len().saturating_mul(first.dims().get()))?;
+    }
     for (at, embedding) in array.iter().enumerate() {
+        limits::poll(at);
         let place = at + 1;
         let Some(embedding) = embedding else {
             return Err(Failure::new(

@@ -3,6 +3,7 @@
 //! ([`feedback`]), the search itself ([`statement`], [`run`]), its order ([`rerank`]), how well
 //! searches do ([`evaluate`]), and zero-shot classification.
 
+mod arguments;
 mod attributes;
 mod evaluate;
 mod feedback;

@@ -14,7 +14,9 @@ use crate::encode::lexicon;
 use crate::encode::models::Model;
 use crate::encode::requests;
 use crate::extension::Extension;
+use crate::limits::{self, shown};
 use crate::read;
+use crate::rights::{Encoding, check_encoding};
 
 /// The domains in their order of precedence: the user's own before the built-in ones. A user's
 /// row stands in for the built-in row of the same domain.
@@ -26,22 +28,34 @@ fn domains(extension: &Extension) -> Result<Vec<Domain>, Failure> {
          ORDER BY t.builtin, t.domain COLLATE pg_catalog.\"C\"",
         table = extension.relation("clip_templates")
     );
-    read::all(&query, &[], |row| {
+    let domains = read::all(&query, &[], |row| {
         Ok(Domain {
             name: row.get(1)?.unwrap_or_default(),
             words: row.get(2)?.unwrap_or_default(),
             templates: row.get(3)?.unwrap_or_default(),
             strip_full_stop: row.get(4)?.unwrap_or_default(),
         })
-    })
+    })?;
+    let words = domains.iter().map(|domain| domain.words.len()).sum();
+    limits::check("words in clip_templates", words, limits::WORDS)?;
+    Ok(domains)
 }
 
 /// Decides the prompts of a query.
 fn enhance(domains: &[Domain], text: &str, domain: Option<&str>) -> Result<Enhanced, Failure> {
+    limits::text(text)?;
+    limits::option("domain", domain)?;
+    for Domain { name, templates, .. } in domains {
+        let sizes = templates.iter().map(|template| limits::prompt_bytes(template, text.len()));
+        let bytes = sizes.fold(0, usize::saturating_add);
+        let of = |what: &str| format!("{what} of domain \"{}\" in clip_templates", shown(name));
+        limits::check(&of("templates"), templates.len(), limits::PROMPTS)?;
+        limits::check(&of("bytes of the prompts"), bytes, limits::PROMPT_BYTES)?;
+    }
     Lexicon::new(domains).enhance(text, domain).map_err(|error| {
         let known: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
-        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, error.to_string())
-            .hint(format!("clip_templates has: {}.", known.join(", ")))
+        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, shown(&error.to_string()))
+            .hint(format!("clip_templates has: {}.", shown(&known.join(", "))))
     })
 }
 
@@ -53,6 +67,8 @@ pub fn embed(
     domain: Option<&str>,
     enhanced: bool,
 ) -> Result<Embedding, Failure> {
+    check_encoding(extension, Encoding::Texts)?;
+    limits::text(text)?;
     let prompts = match enhanced {
         true => enhance(&domains(extension)?, text, domain)?.prompts,
         false => vec![text.to_owned()],

@@ -1,16 +1,18 @@
 //! Re-ranking in SQL: what `rerank` and `candidates` of a search mean, the part that they add to its
 //! query, and `clip_rerank`, which that part calls. The measure itself is `pgclip_query::rerank`'s.
 
-use pgclip_query::rerank::{Adaption, Options, rerank};
+use pgclip_query::rerank::{Adaption, Options, rerank_polling};
 use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{Array, pg_extern, pg_sys};
 
+use super::arguments;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
+use crate::limits::shown;
 
-/// The most candidates: time grows with their square, and none of it can be cancelled.
+/// The most candidates: time grows with their square.
 const MAX_CANDIDATES: i32 = 500;
 
 /// How a search orders its first rows anew.
@@ -33,12 +35,19 @@ impl Rerank {
         first: usize,
     ) -> Result<Option<Self>, Failure> {
         // SAFETY: the caller's promise.
-        let name = match unsafe { pg_getarg::<String>(fcinfo, first) }.as_deref() {
+        unsafe {
+            let name = arguments::text(fcinfo, first, "rerank")?;
+            Self::new(name.as_deref(), pg_getarg(fcinfo, first + 1))
+        }
+    }
+
+    /// By the values of `rerank` and `candidates`; none where re-ranking is off.
+    pub fn new(name: Option<&str>, candidates: Option<i32>) -> Result<Option<Self>, Failure> {
+        let name = match name {
             None | Some("off") => return Ok(None),
             Some(name) => adaption(name)?.0,
         };
-        // SAFETY: as above.
-        Ok(Some(Self { name, candidates: unsafe { candidates(fcinfo, first + 1)? } }))
+        Ok(Some(Self { name, candidates: self::candidates(candidates)? }))
     }
 
     /// The rows of `found` with a column `place` that gives their order in the end, as a query: `order`
@@ -57,7 +66,7 @@ impl Rerank {
              pg_catalog.row_number() OVER (ORDER BY {order}) AS number FROM ({found}) AS s), \
              r AS (SELECT u.number, u.place FROM (SELECT {schema}.clip_rerank(\
              pg_catalog.array_agg(s.{embedding}::{schema}.embedding ORDER BY s.number), \
-             pg_catalog.array_agg({score} ORDER BY s.number), '{name}') AS numbers FROM s \
+             pg_catalog.array_agg({score} ORDER BY s.number), '{name}'::pg_catalog.text) AS numbers FROM s \
              WHERE s.number OPERATOR(pg_catalog.<=) {candidates}) AS o, \
              pg_catalog.unnest(o.numbers) WITH ORDINALITY AS u(number, place)) \
              SELECT s.*, COALESCE(r.place, s.number) AS place FROM s LEFT JOIN r \
@@ -66,13 +75,9 @@ impl Rerank {
     }
 }
 
-/// Reads the argument `candidates` of a search, which has the number `number`.
-///
-/// # Safety
-/// `fcinfo` must be the call's own, and the argument an integer.
-pub unsafe fn candidates(fcinfo: pg_sys::FunctionCallInfo, number: usize) -> Result<i64, Failure> {
-    // SAFETY: the caller's promise.
-    match unsafe { pg_getarg(fcinfo, number) } {
+/// Checks the argument `candidates` of a search.
+pub fn candidates(given: Option<i32>) -> Result<i64, Failure> {
+    match given {
         Some(candidates @ 1..=MAX_CANDIDATES) => Ok(candidates.into()),
         other => {
             let given = other.map_or("NULL".to_owned(), |given| given.to_string());
@@ -92,7 +97,7 @@ fn adaption(name: &str) -> Result<(&'static str, Adaption), Failure> {
         let names: Vec<&str> = Adaption::NAMES.iter().map(|(name, _)| *name).collect();
         Failure::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("there is no re-ranking \"{name}\""),
+            format!("there is no re-ranking \"{}\"", shown(name)),
         )
         .hint(format!("It is off or one of {}.", names.join(", ")))
     })
@@ -128,6 +133,9 @@ fn clip_rerank(
         Failure::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, "a score is NULL")
             .hint("A score is a cosine similarity.")
     })?;
-    let order = rerank(&rows, dims, &scores, &Options { adaption, ..Options::default() });
+    let options = Options { adaption, ..Options::default() };
+    let order = rerank_polling(&rows, dims, &scores, &options, || {
+        pgrx::check_for_interrupts!();
+    });
     Ok(order.into_iter().map(|at| at as i32 + 1).collect())
 }

@@ -6,6 +6,7 @@ use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};
 
+use super::arguments;
 use super::attributes::Attributes;
 use super::feedback::Feedback;
 use super::filter::Filter;
@@ -17,6 +18,7 @@ use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::{requests, roots};
 use crate::extension::Extension;
+use crate::rights::{Encoding, check_encoding};
 
 unsafe extern "C-unwind" {
     fn CreateTuplestoreDestReceiver() -> *mut pg_sys::DestReceiver;
@@ -74,26 +76,92 @@ unsafe fn result_store(
     }
 }
 
+/// A search that is ready to be run: its query, and types and values of the query's parameters.
+#[derive(Debug)]
+pub struct Search {
+    pub query: String,
+    pub parameters: Vec<(pg_sys::Oid, Option<pg_sys::Datum>)>,
+}
+
+impl Search {
+    fn new(
+        extension: &Extension,
+        source: &Source,
+        filter: Filter,
+        options: &Options,
+        wanted: Embedding,
+    ) -> Self {
+        let query = query(extension, source, &filter, options);
+        let own: [_; PARAMETERS] = [
+            (Embedding::type_oid(), wanted.into_datum()),
+            (pg_sys::INT8OID, options.nearest().into_datum()),
+            (pg_sys::FLOAT4OID, options.min_score.into_datum()),
+        ];
+        let of_filter = filter.parameters.into_iter().map(|(kind, value)| (kind, Some(value)));
+        Self { query, parameters: own.into_iter().chain(of_filter).collect() }
+    }
+
+    /// By a sentence.
+    pub fn by_text(
+        extension: &Extension,
+        source: &Source,
+        sentence: &Sentence,
+        mut filter: Filter,
+        options: Options,
+        feedback: Option<&Feedback>,
+    ) -> Result<Self, Failure> {
+        let Sentence { text, enhance, domain, attributes } = sentence;
+        let said = (text.as_str(), *domain);
+        let agreement = match attributes {
+            Some(attributes) => {
+                attributes.apply(extension, source, said, &mut filter, PARAMETERS + 1)?
+            }
+            None => None,
+        };
+        let options = Options { agreement, ..options };
+        let wanted = prompt::embed(extension, &source.model, text, *domain, *enhance)?;
+        let wanted = match feedback {
+            Some(feedback) => feedback.apply(wanted)?,
+            None => wanted,
+        };
+        Ok(Self::new(extension, source, filter, &options, wanted))
+    }
+
+    /// By an example.
+    pub fn by_image(
+        extension: &Extension,
+        source: &Source,
+        image: Image,
+        filter: Filter,
+        options: &Options,
+        feedback: Option<&Feedback>,
+    ) -> Result<Self, Failure> {
+        check_encoding(extension, Encoding::Images)?;
+        let wanted = requests::image(&source.model, image)?;
+        let wanted = match feedback {
+            Some(feedback) => feedback.apply(wanted)?,
+            None => wanted,
+        };
+        Ok(Self::new(extension, source, filter, options, wanted))
+    }
+}
+
+/// What a search by text is told of its query.
+#[derive(Debug)]
+pub struct Sentence<'a> {
+    pub text: String,
+    pub enhance: bool,
+    pub domain: Option<&'a str>,
+    pub attributes: Option<&'a Attributes>,
+}
+
 /// Runs the search and fills the result.
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
-unsafe fn search(
-    fcinfo: pg_sys::FunctionCallInfo,
-    extension: &Extension,
-    source: &Source,
-    filter: Filter,
-    options: &Options,
-    wanted: Embedding,
-) -> Result<(), Failure> {
-    let query = format!("{}\0", query(extension, source, &filter, options));
-    let own: [_; PARAMETERS] = [
-        (Embedding::type_oid(), wanted.into_datum()),
-        (pg_sys::INT8OID, options.nearest().into_datum()),
-        (pg_sys::FLOAT4OID, options.min_score.into_datum()),
-    ];
-    let of_filter = filter.parameters.into_iter().map(|(kind, value)| (kind, Some(value)));
-    let parameters: Vec<_> = own.into_iter().chain(of_filter).collect();
+unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, search: Search) -> Result<(), Failure> {
+    let query = search.query + "\0";
+    let parameters = search.parameters;
     // SAFETY: the list has room for the parameters; query and parameters outlive the execution, the
     // store lives in the memory of the caller's query, as does its receiver.
     let code = unsafe {
@@ -140,34 +208,29 @@ unsafe fn search(
 unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
     // SAFETY: the arguments are of the types in the function's SQL declaration.
     unsafe {
-        let Some(text) = pg_getarg::<String>(fcinfo, 1) else {
+        let Some(text) = arguments::query(fcinfo, 1)? else {
             return result_store(fcinfo).map(|_| ());
         };
         let options = Options::new(
             pg_getarg(fcinfo, 2),
-            pg_getarg(fcinfo, 5),
-            pg_getarg(fcinfo, 6),
+            arguments::text(fcinfo, 5, "embedding_column")?,
+            arguments::text(fcinfo, 6, "model")?,
             pg_getarg(fcinfo, 7),
             pg_getarg(fcinfo, 8),
         )?;
         let options = Options { rerank: Rerank::of_call(fcinfo, 10)?, ..options };
         let enhance = pg_getarg(fcinfo, 3).unwrap_or(true);
-        let domain = pg_getarg::<String>(fcinfo, 4);
+        let domain = arguments::text(fcinfo, 4, "domain")?;
         let extension = Extension::of_call(fcinfo);
         let source = source(fcinfo, &extension, &options)?;
-        let first = PARAMETERS + 1;
-        let mut filter = Filter::of_call(fcinfo, 9, &source, first)?;
-        let agreement = match Attributes::of_call(fcinfo, 14, 11)? {
-            Some(attributes) => {
-                let said = (text.as_str(), domain.as_deref());
-                attributes.apply(&extension, &source, said, &mut filter, first)?
-            }
-            None => None,
-        };
-        let options = Options { agreement, ..options };
+        let filter = Filter::of_call(fcinfo, 9, &source, PARAMETERS + 1)?;
+        let attributes = Attributes::of_call(fcinfo, 14, 11)?;
         let feedback = Feedback::of_call(fcinfo, 12, &source.model)?;
-        let wanted = prompt::embed(&extension, &source.model, &text, domain.as_deref(), enhance)?;
-        search(fcinfo, &extension, &source, filter, &options, feedback.apply(wanted)?)
+        let (domain, attributes) = (domain.as_deref(), attributes.as_ref());
+        let sentence = Sentence { text, enhance, domain, attributes };
+        let feedback = Some(&feedback);
+        let search = Search::by_text(&extension, &source, &sentence, filter, options, feedback)?;
+        run(fcinfo, search)
     }
 }
 
@@ -179,7 +242,7 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
 unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
     // SAFETY: the arguments are of the types in the function's SQL declaration.
     unsafe {
-        match pg_getarg::<Vec<u8>>(fcinfo, 1) {
+        match arguments::image(fcinfo, 1)? {
             Some(image) => by_example(fcinfo, 2, |_| Ok(image.into())),
             None => result_store(fcinfo).map(|_| ()),
         }
@@ -193,7 +256,9 @@ unsafe fn by_image(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
 unsafe fn by_file(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
     // SAFETY: as above.
     unsafe {
-        match (pg_getarg::<String>(fcinfo, 1), pg_getarg::<String>(fcinfo, 2)) {
+        let (root, path) =
+            (arguments::text(fcinfo, 1, "root")?, arguments::text(fcinfo, 2, "path")?);
+        match (root, path) {
             (Some(root), Some(path)) => {
                 by_example(fcinfo, 3, |extension| Ok(roots::resolve(extension, &root)?.file(&path)))
             }
@@ -215,8 +280,8 @@ unsafe fn by_example(
     unsafe {
         let options = Options::new(
             pg_getarg(fcinfo, first),
-            pg_getarg(fcinfo, first + 1),
-            pg_getarg(fcinfo, first + 2),
+            arguments::text(fcinfo, first + 1, "embedding_column")?,
+            arguments::text(fcinfo, first + 2, "model")?,
             pg_getarg(fcinfo, first + 3),
             pg_getarg(fcinfo, first + 4),
         )?;
@@ -225,8 +290,9 @@ unsafe fn by_example(
         let source = source(fcinfo, &extension, &options)?;
         let filter = Filter::of_call(fcinfo, first + 5, &source, PARAMETERS + 1)?;
         let feedback = Feedback::of_call(fcinfo, first + 8, &source.model)?;
-        let wanted = requests::image(&source.model, image(&extension)?)?;
-        search(fcinfo, &extension, &source, filter, &options, feedback.apply(wanted)?)
+        let (image, feedback) = (image(&extension)?, Some(&feedback));
+        let search = Search::by_image(&extension, &source, image, filter, &options, feedback)?;
+        run(fcinfo, search)
     }
 }
 

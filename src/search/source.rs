@@ -10,10 +10,11 @@ use super::attributes::Held;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
-use crate::extension::{Extension, namespace_name, quoted};
+use crate::extension::{Extension, namespace_name, qualified_type, quoted};
+use crate::limits::shown;
 use crate::ingest::binding::Binding;
 use crate::ingest::reencode::second_name;
-use crate::read;
+use crate::{read, rights};
 
 /// Views on views are followed this deep.
 const MAX_DEPTH: usize = 16;
@@ -43,7 +44,19 @@ pub struct Column {
     number: i16,
     /// Its type; of a domain the one below.
     pub base: pg_sys::Oid,
+    pub is_domain: bool,
     dimensions: Option<usize>,
+}
+
+impl Column {
+    /// Its value in the row `t`, to be given to an operator. As the type below a domain: else somebody
+    /// could have an operator for the domain, which would come first as the one that fits exactly.
+    pub fn compared(&self) -> String {
+        match self.is_domain {
+            true => format!("t.{}::{}", self.quoted, qualified_type(self.base)),
+            false => format!("t.{}", self.quoted),
+        }
+    }
 }
 
 impl Source {
@@ -113,6 +126,10 @@ fn open(row_type: pg_sys::Oid) -> Result<PgRelation, Failure> {
         if oid == pg_sys::InvalidOid {
             return Err(wrong());
         }
+        // Before a lock that others may have to wait behind.
+        if let (Some(name), false) = (rights::relation_name(oid), rights::may_read(oid)) {
+            return Err(denied(&name));
+        }
         // Until the transaction ends, so that the columns stay as the query is written for.
         pg_sys::LockRelationOid(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         PgRelation::with_lock(oid, pg_sys::AccessShareLock as pg_sys::LOCKMODE)
@@ -135,11 +152,12 @@ fn check_rights(relation: &PgRelation, name: &str, column: i16) -> Result<(), Fa
     };
     match allowed {
         true => Ok(()),
-        false => Err(Failure::new(
-            Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
-            format!("permission denied for {name}"),
-        )),
+        false => Err(denied(name)),
     }
+}
+
+fn denied(name: &str) -> Failure {
+    Failure::new(Code::ERRCODE_INSUFFICIENT_PRIVILEGE, format!("permission denied for {name}"))
 }
 
 pub fn columns(relation: &PgRelation) -> Vec<Column> {
@@ -154,6 +172,7 @@ pub fn columns(relation: &PgRelation) -> Vec<Column> {
             quoted: quoted(column.name()),
             number: column.attnum,
             base,
+            is_domain: base != column.atttypid,
             dimensions: usize::try_from(modifier).ok(),
         }
     })
@@ -181,7 +200,7 @@ fn pick(table: &str, columns: &[Column], wanted: Option<&str>) -> Result<usize, 
             )),
             None => Err(Failure::new(
                 Code::ERRCODE_UNDEFINED_COLUMN,
-                format!("{table} has no column \"{wanted}\""),
+                format!("{table} has no column \"{}\"", shown(wanted)),
             )),
         },
         (None, [only]) => Ok(*only),
@@ -307,7 +326,7 @@ fn number_of(relation: &PgRelation, name: &str) -> Option<i16> {
 
 /// The relations that a view reads, and which of their columns.
 fn sources(view: pg_sys::Oid) -> Result<Vec<(pg_sys::Oid, Vec<i16>)>, Failure> {
-    let query = "SELECT d.refobjid, pg_catalog.array_agg(d.refobjsubid::int2) \
+    let query = "SELECT d.refobjid, pg_catalog.array_agg(d.refobjsubid::pg_catalog.int2) \
         FROM pg_catalog.pg_rewrite AS r, pg_catalog.pg_depend AS d \
         WHERE r.ev_class OPERATOR(pg_catalog.=) $1 \
         AND d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass \
@@ -345,9 +364,10 @@ fn choose(
             Err(Failure::new(
                 Code::ERRCODE_DATATYPE_MISMATCH,
                 format!(
-                    "column {} of {table} belongs to model {}, not to \"{given}\"",
+                    "column {} of {table} belongs to model {}, not to \"{}\"",
                     quoted(column),
-                    bound.join(" or ")
+                    bound.join(" or "),
+                    shown(given)
                 ),
             )
             .hint("Embeddings of different models cannot be compared; leave model out."))

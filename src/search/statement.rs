@@ -77,15 +77,20 @@ pub fn query(extension: &Extension, source: &Source, filter: &Filter, options: &
     let mut outer = Vec::new();
     for (at, column) in source.columns.iter().enumerate() {
         if source.images.contains(&at) && !options.with_image {
-            outer.push("NULL".to_owned());
+            // A NULL of a domain would have the domain's constraints looked at, which run its owner's
+            // code; the field of a row that is NULL has not.
+            outer.push(match column.is_domain {
+                true => format!("(NULL::{}).{}", source.name, column.quoted),
+                false => "NULL".to_owned(),
+            });
         } else {
             inner.push(format!("t.{} AS c{at}, ", column.quoted));
             outer.push(format!("s.c{at}"));
         }
     }
     let schema = extension.schema_name();
-    let embedding = &source.columns[source.embedding].quoted;
-    let distance = format!("t.{embedding} OPERATOR({schema}.<=>) $1");
+    let embedding = &source.columns[source.embedding];
+    let distance = format!("{} OPERATOR({schema}.<=>) $1", embedding.compared());
     let score = similarity("s.distance");
     let bound = match options.min_score {
         // A vector of zeros has no direction: its score is NaN, which sorts above all numbers.
@@ -95,7 +100,7 @@ pub fn query(extension: &Extension, source: &Source, filter: &Filter, options: &
         ),
         None => String::new(),
     };
-    let mut conditions = vec![format!("t.{embedding} IS NOT NULL")];
+    let mut conditions = vec![format!("t.{} IS NOT NULL", embedding.quoted)];
     conditions.extend(filter.conditions.iter().cloned());
     let agreement = options.agreement.as_ref();
     let agrees = agreement.map(|a| format!(", {} AS agreement", a.sum)).unwrap_or_default();

@@ -10,6 +10,8 @@ use crate::encode::failure::Failure;
 use crate::encode::labels::{self, Labels};
 use crate::encode::models::{self, Model};
 use crate::extension::Extension;
+use crate::limits;
+use crate::rights::{Encoding, check_encoding};
 
 type Labelled = TableIterator<'static, (name!(label, String), name!(probability, f64))>;
 
@@ -62,13 +64,15 @@ fn classify(
     if let Some(template) = templates.iter().find(|template| !template.contains("{}")) {
         return Err(Failure::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("the template \"{template}\" has no {{}}"),
+            format!("the template \"{}\" has no {{}}", limits::shown(template)),
         )
         .hint("{} stands for the label: 'a photo of a {} car'.")
         .into());
     }
     let labels = elements(&labels, "label")?;
-    let model = models::resolve(&Extension::of_call(fcinfo), model)?;
+    let extension = Extension::of_call(fcinfo);
+    check_encoding(&extension, Encoding::Texts)?;
+    let model = models::resolve(&extension, model)?;
     check_model(&embedding, &model)?;
     let prompts: Vec<(&str, &[&str])> =
         labels.iter().map(|label| (*label, templates.as_slice())).collect();
@@ -98,6 +102,7 @@ fn clip_fill_attributes(
         return Ok(TableIterator::empty());
     };
     let extension = Extension::of_call(fcinfo);
+    check_encoding(&extension, Encoding::Texts)?;
     let model = models::resolve(&extension, model)?;
     check_model(&embedding, &model)?;
     let attributes = labels::attributes(&extension, &model, lexicon)?;
@@ -116,6 +121,7 @@ fn clip_fill_attributes(
 
 /// An array's elements, none of which may be NULL.
 fn elements<'a>(array: &'a Array<'_, &str>, what: &str) -> Result<Vec<&'a str>, Failure> {
+    limits::check(&format!("{what}s"), array.len(), limits::PROMPTS)?;
     array.iter().collect::<Option<Vec<&str>>>().ok_or_else(|| {
         Failure::new(Code::ERRCODE_NULL_VALUE_NOT_ALLOWED, format!("a {what} is NULL"))
             .hint(format!("Leave NULLs out of the {what}s."))

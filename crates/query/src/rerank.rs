@@ -70,6 +70,21 @@ impl Default for Options {
 /// # Panics
 /// If `embeddings` does not have `scores.len() * dims` elements.
 pub fn rerank(embeddings: &[f32], dims: usize, scores: &[f32], options: &Options) -> Vec<usize> {
+    rerank_polling(embeddings, dims, scores, options, || ())
+}
+
+/// The same, calling `poll` once a candidate, that is after at most candidates × dimensions steps: it
+/// may end the work by unwinding.
+///
+/// # Panics
+/// As [`rerank`].
+pub fn rerank_polling(
+    embeddings: &[f32],
+    dims: usize,
+    scores: &[f32],
+    options: &Options,
+    poll: impl FnMut(),
+) -> Vec<usize> {
     let n = scores.len();
     assert_eq!(embeddings.len(), n * dims, "{n} candidates of {dims} dimensions");
     let mut order: Vec<usize> = (0..n).collect();
@@ -83,7 +98,7 @@ pub fn rerank(embeddings: &[f32], dims: usize, scores: &[f32], options: &Options
     rows.extend(adapted(&rows, dims, scores, best, options.adaption));
     // The query is the last of n + 1 nodes.
     let nodes = n + 1;
-    let similarity = similarities(&rows, dims, nodes);
+    let similarity = similarities(&rows, dims, nodes, poll);
     let weights = reciprocal(&similarity, nodes, options.neighbours.max(1));
     let row = |node: usize| &weights[node * nodes..][..nodes];
     let scaled = min_max(scores.iter().copied());
@@ -180,9 +195,10 @@ fn adapted(
 }
 
 /// Cosines of all pairs of unit rows, [nodes, nodes].
-fn similarities(rows: &[f32], dims: usize, nodes: usize) -> Vec<f32> {
+fn similarities(rows: &[f32], dims: usize, nodes: usize, mut poll: impl FnMut()) -> Vec<f32> {
     let mut similarity = vec![0.0; nodes * nodes];
     for i in 0..nodes {
+        poll();
         for j in 0..=i {
             let cosine = dot(&rows[i * dims..][..dims], &rows[j * dims..][..dims]);
             similarity[i * nodes + j] = cosine;

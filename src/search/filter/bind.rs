@@ -11,6 +11,7 @@ use super::parse::{Condition, Operator, Test};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::extension::{namespace_name, quoted, type_name};
+use crate::limits;
 use crate::search::source::{Column, Source};
 
 /// A condition as SQL; its values join the parameters, the first of which has the number `first`.
@@ -25,7 +26,7 @@ pub fn bind(
         let names: Vec<&str> = source.columns.iter().map(|column| column.name.as_str()).collect();
         return Err(Failure::new(
             Code::ERRCODE_UNDEFINED_COLUMN,
-            format!("{} has no column \"{name}\" to filter on", source.name),
+            format!("{} has no column \"{}\" to filter on", source.name, limits::shown(&name)),
         )
         .hint(format!("Columns are {}.", names.join(", "))));
     };
@@ -54,13 +55,13 @@ pub fn bind(
         Test::One(operator, value) => {
             let operator = operator_of(source, column, operator)?;
             parameters.push((column.base, Input::of(column).read(column, &value)));
-            format!("t.{} {operator} ${number}", column.quoted)
+            format!("{} {operator} ${number}", column.compared())
         }
         Test::List(operator, values) => {
             let any = if operator == Operator::Equal { "ANY" } else { "ALL" };
             let operator = operator_of(source, column, operator)?;
             parameters.push(list(source, column, &values)?);
-            format!("t.{} {operator} {any} (${number})", column.quoted)
+            format!("{} {operator} {any} (${number})", column.compared())
         }
     })
 }
@@ -177,7 +178,11 @@ fn list(
             .hint("Give one value, in the type's own text form."));
         }
         let input = Input::of(column);
-        let mut values: Vec<Datum> = values.iter().map(|value| input.read(column, value)).collect();
+        let read = |(round, value): (usize, &String)| {
+            limits::poll(round);
+            input.read(column, value)
+        };
+        let mut values: Vec<Datum> = values.iter().enumerate().map(read).collect();
         let (mut length, mut by_value, mut align) = (0, false, 0);
         pg_sys::get_typlenbyvalalign(column.base, &mut length, &mut by_value, &mut align);
         let made = pg_sys::construct_array(

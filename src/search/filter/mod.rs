@@ -12,6 +12,7 @@ mod parse;
 use pgrx::pg_sys;
 
 pub use self::parse::{Condition, Operator, Test};
+use super::arguments;
 use super::source::Source;
 use crate::encode::failure::Failure;
 
@@ -36,16 +37,17 @@ impl Filter {
         source: &Source,
         first: usize,
     ) -> Result<Self, Failure> {
-        // SAFETY: as the caller's; the output function of jsonb makes a string.
-        let text = unsafe {
-            let Some(value) = pgrx::fcinfo::pg_getarg_datum(fcinfo, number) else {
-                return Ok(Self::default());
-            };
-            let text = pg_sys::OidOutputFunctionCall(pg_sys::Oid::from(pg_sys::F_JSONB_OUT), value);
-            std::ffi::CStr::from_ptr(text).to_string_lossy().into_owned()
+        // SAFETY: the caller's promise.
+        let Some(text) = (unsafe { arguments::json(fcinfo, number, "filter")? }) else {
+            return Ok(Self::default());
         };
+        Self::of_text(&text, source, first)
+    }
+
+    /// Reads a filter as JSON.
+    pub fn of_text(text: &str, source: &Source, first: usize) -> Result<Self, Failure> {
         let mut filter = Self::default();
-        for condition in parse::parse(&text)? {
+        for condition in parse::parse(text)? {
             let expression = filter.expression(source, first, condition)?;
             filter.conditions.push(expression);
         }

@@ -9,6 +9,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use serde_json::value::RawValue;
 
 use crate::encode::failure::Failure;
+use crate::limits::shown;
 
 /// A comparison that a filter can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +54,6 @@ pub struct Condition {
     pub test: Test,
 }
 
-/// How much of a value at fault a message shows, in characters.
-const SHOWN: usize = 60;
-
 /// A JSON value, its insides not looked at yet.
 enum Json<'a> {
     Null,
@@ -84,7 +82,7 @@ pub fn parse(text: &str) -> Result<Vec<Condition>, Failure> {
     let Json::Object(columns) = Json::of(raw).map_err(unreadable)? else {
         return Err(Failure::new(
             Code::ERRCODE_INVALID_PARAMETER_VALUE,
-            format!("a filter is an object, not {}", shown(raw)),
+            format!("a filter is an object, not {}", shown(raw.get())),
         )
         .hint(
             "Name columns and what they must be: \
@@ -104,7 +102,9 @@ pub fn parse(text: &str) -> Result<Vec<Condition>, Failure> {
                         return Err(Failure::new(
                             Code::ERRCODE_INVALID_PARAMETER_VALUE,
                             format!(
-                                "invalid filter on column \"{column}\": unknown operator \"{name}\""
+                                "invalid filter on column \"{}\": unknown operator \"{}\"",
+                                shown(&column),
+                                shown(&name)
                             ),
                         )
                         .hint("Operators are =, <>, <, <=, > and >=."));
@@ -147,17 +147,9 @@ const ORDER: &str = "Only = and <> take null or a list; the others take one valu
 fn wrong(column: &str, raw: &RawValue, why: &str, hint: &str) -> Failure {
     Failure::new(
         Code::ERRCODE_INVALID_PARAMETER_VALUE,
-        format!("invalid filter on column \"{column}\": {} {why}", shown(raw)),
+        format!("invalid filter on column \"{}\": {} {why}", shown(column), shown(raw.get())),
     )
     .hint(hint)
-}
-
-/// A value as it is written, cut short.
-fn shown(raw: &RawValue) -> String {
-    match raw.get().char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{}…", &raw.get()[..end]),
-        None => raw.get().to_owned(),
-    }
 }
 
 fn unreadable(error: serde_json::Error) -> Failure {
