@@ -79,10 +79,8 @@ pub unsafe fn size_of_value(datum: pg_sys::Datum) -> usize {
 /// Room for so many more elements, or SQLSTATE 53200.
 pub fn reserve<T>(vector: &mut Vec<T>, more: usize) -> Result<(), Failure> {
     vector.try_reserve(more).map_err(|_| {
-        Failure::new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory").detail(format!(
-            "{} bytes are not to be had.",
-            more.saturating_mul(size_of::<T>())
-        ))
+        Failure::new(Code::ERRCODE_OUT_OF_MEMORY, "out of memory")
+            .detail(format!("{} bytes are not to be had.", more.saturating_mul(size_of::<T>())))
     })
 }
 

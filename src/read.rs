@@ -33,8 +33,7 @@ impl Row {
     pub fn datum(&self, column: i32) -> Option<pg_sys::Datum> {
         let mut null = false;
         // SAFETY: the row belongs to the result that is being read.
-        let datum =
-            unsafe { pg_sys::SPI_getbinval(self.tuple, self.columns, column, &mut null) };
+        let datum = unsafe { pg_sys::SPI_getbinval(self.tuple, self.columns, column, &mut null) };
         (!null).then_some(datum)
     }
 

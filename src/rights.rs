@@ -45,8 +45,7 @@ pub fn owns(relation: pg_sys::Oid) -> bool {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
         let owned = pg_sys::pg_class_ownercheck(relation, current_user());
         #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let owned =
-            pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, current_user());
+        let owned = pg_sys::object_ownercheck(pg_sys::RelationRelationId, relation, current_user());
         owned
     }
 }
@@ -110,9 +109,7 @@ fn check_encoding_of(
     role: pg_sys::Oid,
 ) -> Result<(), String> {
     let (name, arguments, types) = match what {
-        Encoding::Images => {
-            (c"encode_image", "bytea, text", [pg_sys::BYTEAOID, pg_sys::TEXTOID])
-        }
+        Encoding::Images => (c"encode_image", "bytea, text", [pg_sys::BYTEAOID, pg_sys::TEXTOID]),
         Encoding::Texts => (c"encode_text", "text, text", [pg_sys::TEXTOID, pg_sys::TEXTOID]),
     };
     // SAFETY: catalog lookups; the vector of types lives in the current context.
@@ -129,11 +126,9 @@ fn check_encoding_of(
     };
     match allowed {
         true => Ok(()),
-        false => Err(format!(
-            "{}.{}({arguments})",
-            extension.schema_name(),
-            name.to_string_lossy()
-        )),
+        false => {
+            Err(format!("{}.{}({arguments})", extension.schema_name(), name.to_string_lossy()))
+        }
     }
 }
 

@@ -106,6 +106,130 @@ fn models_are_registered_by_those_who_may_read_the_servers_files() -> Result<()>
     Ok(())
 }
 
+/// `clip_attach` of a stranger's table waited for a lock behind a writer, and every later writer waited
+/// behind it, before it said that one must own the table. Rights are looked at before locks.
+#[test]
+fn a_stranger_waits_for_no_lock() -> Result<()> {
+    let (cluster, mut client) = prepared("strangers")?;
+    client.batch_execute("CREATE INDEX photos_index ON photos USING clip_hnsw (embedding)")?;
+    let oid: u32 = value(&mut client, "SELECT 'photos'::regclass::oid")?;
+    let index: u32 = value(&mut client, "SELECT 'photos_index'::regclass::oid")?;
+    // Locked so that nobody else may so much as read, until the end of this test.
+    client.batch_execute("BEGIN; LOCK TABLE photos; DROP INDEX photos_index")?;
+    let mut stranger = cluster.connect_as("stranger", "postgres")?;
+    stranger.batch_execute("SET statement_timeout = '20s'")?;
+    for statement in [
+        format!("SELECT clip_attach({oid}::oid::regclass)"),
+        format!("SELECT clip_detach({oid}::oid::regclass)"),
+        format!("CALL clip_backfill({oid}::oid::regclass)"),
+        format!("CALL clip_reencode({oid}::oid::regclass, 'pgclip-traffic-tiny')"),
+        format!("SELECT clip_index_check({index}::oid::regclass)"),
+        format!("SELECT clip_index_stats({index}::oid::regclass)"),
+        format!(
+            "SELECT clip_evaluate({oid}::oid::regclass, {oid}::oid::regclass, {oid}::oid::regclass)"
+        ),
+        "SELECT count(*) FROM text_search(NULL::photos, 'a red bus')".into(),
+        "SELECT count(*) FROM image_search(NULL::photos, '\\x00')".into(),
+    ] {
+        assert_eq!(state(&mut stranger, &statement), DENIED, "{statement}");
+    }
+    Ok(())
+}
+
+/// Encoding keeps a processor or a GPU busy. One REVOKE keeps a role from it, by whatever function it
+/// comes: `encode_texts` and the searches used to need another each.
+#[test]
+fn a_revoke_keeps_a_role_from_the_encoder() -> Result<()> {
+    let (cluster, mut client) = prepared("revoked")?;
+    client.batch_execute(
+        "REVOKE EXECUTE ON FUNCTION encode_text(text, text), encode_image(bytea, text) FROM PUBLIC;
+         CREATE TABLE queries AS SELECT 1 AS id, 'a red bus' AS query;
+         CREATE TABLE relevance AS SELECT 1 AS query, 1::bigint AS photo;
+         GRANT SELECT ON queries, relevance TO reader",
+    )?;
+    let mut reader = cluster.connect_as("reader", "postgres")?;
+    let any = "(SELECT embedding FROM photos LIMIT 1)";
+    for statement in [
+        "SELECT encode_text('a')".into(),
+        "SELECT encode_texts('{a}')".into(),
+        "SELECT encode_image('\\x00')".into(),
+        "SELECT encode_images(ARRAY['\\x00'::bytea])".into(),
+        "SELECT clip_query('a red bus')".into(),
+        "SELECT clip_query('a red bus', enhance => false)".into(),
+        "SELECT * FROM text_search(NULL::photos, 'a red bus')".into(),
+        "SELECT * FROM image_search(NULL::photos, '\\x00')".into(),
+        "SELECT * FROM clip_evaluate('queries', 'relevance', 'photos')".into(),
+        format!("SELECT * FROM zero_shot({any}, '{{a,b}}')"),
+        format!("SELECT * FROM zero_shot({any}, '{{a,b}}', '{{\"a {{}}\"}}'::text[])"),
+        format!("SELECT * FROM clip_fill_attributes({any})"),
+    ] {
+        assert_eq!(state(&mut reader, &statement), DENIED, "{statement}");
+    }
+    // What needs no encoder goes on.
+    reader.batch_execute("SELECT * FROM enhance_prompt('a red bus'); SELECT id FROM photos ORDER BY embedding <=> (SELECT embedding FROM photos LIMIT 1)")?;
+    // A table is encoded as its rows are written with the rights of its owner.
+    let mut stranger = cluster.connect_as("stranger", "postgres")?;
+    stranger.batch_execute(
+        "CREATE TABLE mine (id bigint PRIMARY KEY, image bytea, embedding embedding)",
+    )?;
+    assert_eq!(state(&mut stranger, "SELECT clip_attach('mine')"), DENIED);
+    client.batch_execute("GRANT EXECUTE ON FUNCTION encode_image(bytea, text) TO stranger")?;
+    stranger.batch_execute("SELECT clip_attach('mine')")?;
+    let picture = &pictures(1)[0];
+    stranger.execute("INSERT INTO mine VALUES (1, $1)", &[picture])?;
+    client.batch_execute("REVOKE EXECUTE ON FUNCTION encode_image(bytea, text) FROM stranger")?;
+    let refused = stranger.execute("INSERT INTO mine VALUES (2, $1)", &[picture]);
+    assert_eq!(sqlstate(refused), DENIED);
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    writer.execute("INSERT INTO photos (id, image) VALUES (100, $1)", &[picture])?;
+    Ok(())
+}
+
+/// Everybody may look at `clip_status`. Looking used to start an encoder, and to wait for it.
+#[test]
+fn looking_at_the_status_starts_nothing() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("status"))?;
+    assert_eq!(value::<String>(&mut client, "SELECT state FROM clip_status")?, "down");
+    assert!(cluster.encoders().is_empty());
+    client.batch_execute("SELECT encode_text('a')")?;
+    assert_eq!(value::<String>(&mut client, "SELECT state FROM clip_status")?, "running");
+    for encoder in cluster.encoders() {
+        encoder.signal(libc::SIGKILL);
+    }
+    // The session's own connection is dead: that is seen, and nothing is waited for.
+    let known = ["down", "running"];
+    let state: String = value(&mut client, "SELECT state FROM clip_status")?;
+    assert!(known.contains(&state.as_str()), "{state}");
+    Ok(())
+}
+
+/// With `RUST_BACKTRACE=1` in the server's environment every error had a backtrace in its DETAIL, with
+/// the paths of the machine that built the library.
+#[test]
+fn no_backtrace_is_told_to_users() -> Result<()> {
+    for preload in [false, true] {
+        let builder = Cluster::builder("backtrace").preload(preload);
+        let builder =
+            builder.environment("RUST_BACKTRACE", "1").environment("RUST_LIB_BACKTRACE", "1");
+        let (cluster, mut client) = start(&builder)?;
+        for statement in [
+            "SELECT encode_text('a', 'none')",
+            "SELECT '[1]'::embedding <=> '[1,2]'",
+            "SELECT encode_image('\\x00')",
+            "SELECT * FROM text_search(5, 'a')",
+            "SELECT 1/0 FROM clip_status",
+            "DO $$BEGIN PERFORM encode_text('a', 'none'); END$$",
+        ] {
+            let error = client.batch_execute(statement).err().context(statement)?;
+            let told = error.as_db_error().context(statement)?;
+            let told = format!("{} {:?} {:?}", told.message(), told.detail(), told.hint());
+            assert!(!told.contains(".rs") && !told.contains("pgclip::"), "{statement}: {told}");
+        }
+        assert!(!cluster.log().contains("pgclip::"), "{}", cluster.log());
+    }
+    Ok(())
+}
+
 #[test]
 fn views_show_what_concerns_tables_that_one_may_read() -> Result<()> {
     let (cluster, _) = prepared("views")?;

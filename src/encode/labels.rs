@@ -53,8 +53,12 @@ impl Labels {
         };
         limits::check("prompts (labels times templates)", count, limits::PROMPTS)
             .map_err(|failure| failure.hint("Give fewer labels, or fewer templates."))?;
-        limits::check("bytes of prompts", labels.iter().map(bytes_of).fold(0, sum), limits::PROMPT_BYTES)
-            .map_err(|failure| failure.hint("Give shorter labels and templates."))?;
+        limits::check(
+            "bytes of prompts",
+            labels.iter().map(bytes_of).fold(0, sum),
+            limits::PROMPT_BYTES,
+        )
+        .map_err(|failure| failure.hint("Give shorter labels and templates."))?;
         let prompts: Vec<String> = labels
             .iter()
             .flat_map(|(label, templates)| {

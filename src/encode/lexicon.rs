@@ -33,7 +33,11 @@ pub fn values(extension: &Extension, domain: &str) -> Result<Vec<Value>, Failure
         })
     })?;
     let words = values.iter().map(|value| 1 + value.words.len()).sum();
-    limits::check(&format!("words of domain \"{domain}\" in clip_attributes"), words, limits::WORDS)?;
+    limits::check(
+        &format!("words of domain \"{domain}\" in clip_attributes"),
+        words,
+        limits::WORDS,
+    )?;
     Ok(values)
 }
 
@@ -50,7 +54,9 @@ pub fn attributes(extension: &Extension) -> Result<Vec<String>, Failure> {
 /// What a column of `clip_attributes` holds, each value once.
 fn names(extension: &Extension, column: &str) -> Result<Vec<String>, Failure> {
     let table = extension.relation("clip_attributes");
-    let query = format!("SELECT DISTINCT t.{column} COLLATE pg_catalog.\"C\" FROM {table} AS t WHERE t.enabled ORDER BY 1");
+    let query = format!(
+        "SELECT DISTINCT t.{column} COLLATE pg_catalog.\"C\" FROM {table} AS t WHERE t.enabled ORDER BY 1"
+    );
     read::all(&query, &[], |row| Ok(row.get(1)?.unwrap_or_default()))
 }
 

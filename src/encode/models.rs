@@ -73,8 +73,10 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
 }
 
 fn unknown(name: &str) -> Failure {
-    let failure =
-        Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, format!("there is no model \"{}\"", shown(name)));
+    let failure = Failure::new(
+        Code::ERRCODE_UNDEFINED_OBJECT,
+        format!("there is no model \"{}\"", shown(name)),
+    );
     match name == BUILTIN {
         true => failure.hint("Register one with clip_register_model and name it in pgclip.model."),
         false => {

@@ -1,7 +1,7 @@
 //! Who may have a table filled by `clip_backfill`: who could do the same by hand.
 
-use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys;
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::encode::failure::Failure;
 use crate::read;

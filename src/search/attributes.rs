@@ -19,8 +19,8 @@ use super::{prompt, rerank};
 use crate::encode::failure::Failure;
 use crate::encode::lexicon;
 use crate::extension::{Extension, type_name};
-use crate::limits::shown;
 use crate::ingest::attributes::{Listed, is_text, read_list};
+use crate::limits::shown;
 
 /// How much an attribute that fits weighs against one that is unknown, as the logarithm of a ratio of
 /// likelihoods.

@@ -11,9 +11,9 @@ use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
 use crate::extension::{Extension, namespace_name, qualified_type, quoted};
-use crate::limits::shown;
 use crate::ingest::binding::Binding;
 use crate::ingest::reencode::second_name;
+use crate::limits::shown;
 use crate::{read, rights};
 
 /// Views on views are followed this deep.

@@ -20,12 +20,19 @@ pub struct Builder {
     name: String,
     preload: bool,
     settings: Vec<(String, String)>,
+    environment: Vec<(String, String)>,
     kept_in: Option<PathBuf>,
 }
 
 impl Builder {
     pub(crate) fn new(name: &str) -> Self {
-        Self { name: name.to_owned(), preload: false, settings: Vec::new(), kept_in: None }
+        Self {
+            name: name.to_owned(),
+            preload: false,
+            settings: Vec::new(),
+            environment: Vec::new(),
+            kept_in: None,
+        }
     }
 
     /// Load the extension at server start (`shared_preload_libraries`)?
@@ -37,6 +44,12 @@ impl Builder {
     /// A setting of the server's configuration.
     pub fn setting(mut self, name: &str, value: impl ToString) -> Self {
         self.settings.push((name.to_owned(), value.to_string()));
+        self
+    }
+
+    /// A variable of the server's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
@@ -82,7 +95,8 @@ impl Builder {
             None => reachable_folder(&account, &clusters())?.join(self.unique_name()),
         };
         let sockets = socket_folder(&folder)?;
-        Ok(Cluster { server, account, folder, sockets, kept: self.kept_in.is_some() })
+        let (environment, kept) = (self.environment.clone(), self.kept_in.is_some());
+        Ok(Cluster { server, account, folder, sockets, environment, kept })
     }
 
     fn unique_name(&self) -> String {

@@ -51,6 +51,7 @@ pub struct Cluster {
     /// Holds `data` and `log`.
     folder: PathBuf,
     sockets: PathBuf,
+    environment: Vec<(String, String)>,
     /// Stays, and runs on, when this value is dropped.
     kept: bool,
 }
@@ -212,6 +213,7 @@ impl Cluster {
     fn control(&self) -> Command {
         let mut command = self.account.command(self.server.program("pg_ctl"));
         command.arg("--pgdata").arg(self.data());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 }
