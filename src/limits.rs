@@ -31,7 +31,7 @@ pub const RESULT_BYTES: usize = 1 << 30;
 /// Rounds of a loop over what a user sized, between two looks for interrupts.
 const ROUNDS: usize = 1024;
 /// How much of a value at fault a message shows, in characters.
-const SHOWN: usize = 80;
+const SHOWN: usize = 60;
 
 /// Refuses what is larger than its bound.
 pub fn check(what: &str, found: usize, most: usize) -> Result<(), Failure> {
@@ -51,7 +51,12 @@ pub fn option(name: &str, value: Option<&str>) -> Result<(), Failure> {
 
 /// Refuses a text that is too long to be encoded.
 pub fn text(text: &str) -> Result<(), Failure> {
-    check("bytes of a text", text.len(), MAX_TEXT_BYTES)
+    text_of(text.len())
+}
+
+/// The same for a text of so many bytes.
+pub fn text_of(bytes: usize) -> Result<(), Failure> {
+    check("bytes of a text", bytes, MAX_TEXT_BYTES)
         .map_err(|failure| failure.hint("Models read the beginning of a text only."))
 }
 

@@ -36,7 +36,9 @@ pub unsafe fn query(
 ) -> Result<Option<String>, Failure> {
     // SAFETY: the caller's promise.
     unsafe {
-        check(fcinfo, number, "bytes of a text", pgclip_clip::protocol::MAX_TEXT_BYTES)?;
+        if let Some(value) = pg_getarg_datum(fcinfo, number) {
+            limits::text_of(limits::size_of_value(value))?;
+        }
         Ok(pg_getarg(fcinfo, number))
     }
 }
