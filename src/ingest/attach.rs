@@ -42,6 +42,17 @@ fn clip_attach(
     let extension = Extension::of_call(fcinfo);
     let relation = open_owned(table)?;
     let name = qualified(&relation);
+    // SAFETY: the relation is open.
+    let persistence = unsafe { (*relation.rd_rel).relpersistence } as u8;
+    if mode == Mode::Async && persistence == pg_sys::RELPERSISTENCE_TEMP {
+        return Err(Failure::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("temporary table {name} cannot be attached with mode 'async'"),
+        )
+        .detail("Nobody but this session can read its rows, the worker that encodes them included.")
+        .hint("Attach it with mode 'sync', or make it an ordinary table.")
+        .into());
+    }
     let model = models::resolve(&extension, model)?;
     let image_column = Column::find(&relation, image)?;
     let embedding_column = Column::find(&relation, embedding)?;
