@@ -84,7 +84,7 @@ CREATE VIEW clip_progress AS
     FROM (SELECT e.relation, e.embedding, pg_catalog.count(*) AS waiting,
                  pg_catalog.min(e.queued_at) AS waiting_since,
                  pg_catalog.count(*) FILTER (
-                     WHERE e.due IS NULL OR e.due OPERATOR(pg_catalog.<=) pg_catalog.now()) AS ready,
+                     WHERE e.due IS NULL OR e.due OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()) AS ready,
                  pg_catalog.min(e.due) AS due,
                  (pg_catalog.array_agg(e.reason ORDER BY e.due))[1] AS reason
           FROM clip_queue AS e
@@ -97,7 +97,7 @@ CREATE VIEW clip_progress AS
         FROM clip_queue_lane AS x
         JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) x.relation
         JOIN pg_catalog.pg_class AS own ON own.oid OPERATOR(pg_catalog.=) q.relation::pg_catalog.oid
-        WHERE x.deadly AND x.due OPERATOR(pg_catalog.>) pg_catalog.now()
+        WHERE x.deadly AND x.due OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()
           AND c.relowner OPERATOR(pg_catalog.=) own.relowner
     ) AS d ON true;
 COMMENT ON VIEW clip_progress IS

@@ -293,6 +293,8 @@ impl Worker {
             }
         }
         let limit = phase.limit().as_secs();
+        // What an entry that failed before does again says nothing new of the others.
+        let is_known = matches!(entries, [entry] if entry.suspect);
         match fault {
             Fault::Others => {
                 let why =
@@ -308,23 +310,32 @@ impl Worker {
             Fault::Time => {
                 let message = format!("what the table does took longer than {limit} s");
                 let why = Failure::new(Code::ERRCODE_QUERY_CANCELED, message);
-                self.put_off(lane, entries, "a step took too long", Some((&why, true)))
+                if is_known {
+                    self.blame(lane, entries, &why, true)
+                } else {
+                    self.put_off(lane, entries, "a step took too long", Some((&why, true)))
+                }
             }
             Fault::Row => {
                 if let [_] = entries {
                     pgrx::log!("pgclip: a queued image cannot be encoded: {}", failure.message);
                 }
-                let ended = transaction::run(QUEUE_LIMIT, |extension| {
-                    let queue = Queue { extension };
-                    queue.end(lane.relation)?;
-                    match entries {
-                        [entry] => queue.blame(entry, &failure, true),
-                        _ => Ok(()),
-                    }
-                });
-                self.noted(ended)
+                self.blame(lane, entries, &failure, true)
             }
         }
+    }
+
+    /// Ends a step that failed, and blames an entry that was tried alone.
+    fn blame(&mut self, lane: Lane, entries: &[Entry], why: &Failure, counted: bool) -> Turn {
+        let noted = transaction::run(QUEUE_LIMIT, |extension| {
+            let queue = Queue { extension };
+            queue.end(lane.relation)?;
+            match entries {
+                [entry] => queue.blame(entry, why, counted),
+                _ => Ok(()),
+            }
+        });
+        self.noted(noted)
     }
 
     /// Puts a relation off, and an entry of it that was tried alone.
