@@ -137,18 +137,13 @@ impl Worker {
                 Turn::Worked => busy = Instant::now(),
                 Turn::Waiting => rest(if busy.elapsed() < LINGER { LOOK } else { LATER }),
                 Turn::Empty if busy.elapsed() < LINGER => rest(LOOK),
-                Turn::Empty if self.is_expected() => {
-                    if !self.relock() {
-                        return;
-                    }
-                    rest(LATER);
-                }
-                // Whoever has queued rows and saw the lock taken was still at it, or committed,
-                // before the look that has just been.
-                Turn::Empty if self.lock.is_none() => return,
+                Turn::Empty if self.is_expected() => rest(LATER),
                 Turn::Empty => {
                     if let Some(lock) = self.lock.take() {
                         super::note(&lock, State::Done);
+                    }
+                    if !self.is_needed() || !self.relock() {
+                        return;
                     }
                 }
                 Turn::Leave => {
@@ -183,14 +178,20 @@ impl Worker {
             .unwrap_or_default()
     }
 
+    /// Whether the worker that has just given its lock back must stay. Whoever saw it taken was in his
+    /// transaction then: he still is, or what he queued is seen by a look that begins afterwards.
+    fn is_needed(&self) -> bool {
+        let look = || transaction::run(QUEUE_LIMIT, |extension| Queue { extension }.look());
+        self.is_expected() || look().map_or(true, |look| look.any)
+    }
+
     fn turn(&mut self) -> Turn {
         if self.turns.must_look() {
             let begun = Instant::now();
-            let locked = self.lock.is_some();
             let look = transaction::run(QUEUE_LIMIT, |extension| {
                 let queue = Queue { extension };
                 let look = queue.look()?;
-                if !look.any && locked {
+                if !look.any {
                     queue.forget_lanes()?;
                 }
                 Ok(look)
@@ -203,9 +204,6 @@ impl Worker {
                 Ok(look) => self.turns.set(look.ready, begun.elapsed()),
                 Err(stop) => return self.stopped(stop),
             }
-        }
-        if !self.relock() {
-            return Turn::Gone;
         }
         if self.may_be_left {
             match transaction::run(QUEUE_LIMIT, |extension| Queue { extension }.recover()) {
@@ -286,9 +284,9 @@ impl Worker {
         // An encoder that answers leaves the row to blame, or what its table does.
         if phase == Phase::Encode && fault != Fault::Others {
             self.encoder_answers = false;
+            let end = |extension: &_| Queue { extension }.end(lane.relation);
+            self.may_be_left |= transaction::last(QUEUE_LIMIT, end).is_err();
             if let Some(turn) = self.ask_encoder() {
-                let end = |extension: &_| Queue { extension }.end(lane.relation);
-                self.may_be_left |= transaction::last(QUEUE_LIMIT, end).is_err();
                 return turn;
             }
         }
@@ -297,9 +295,16 @@ impl Worker {
         let is_known = matches!(entries, [entry] if entry.suspect);
         match fault {
             Fault::Others => {
-                let why =
-                    Failure::new(Code::ERRCODE_LOCK_NOT_AVAILABLE, "a lock is held by others");
-                self.put_off(lane, entries, "a lock is held by others", Some((&why, false)))
+                let reason = match failure.code {
+                    Code::ERRCODE_QUERY_CANCELED => "it was cancelled",
+                    _ => "a lock is held by others",
+                };
+                let why = Failure::new(failure.code, reason);
+                if is_known {
+                    self.blame(lane, entries, &why, false)
+                } else {
+                    self.put_off(lane, entries, reason, Some((&why, false)))
+                }
             }
             Fault::Server => self.put_off(lane, entries, &failure.message, Some((&failure, false))),
             Fault::Time if phase == Phase::Encode => {
