@@ -3,33 +3,9 @@
 
 use anyhow::{Context, Result, ensure};
 use pgclip_cluster::{Cluster, Shutdown};
+use pgclip_tests::queue::{MISSING, QUEUED, WORKERS, attach, becomes_right, until_empty};
 use pgclip_tests::replica::Replica;
-use pgclip_tests::{PHOTOS, both, copy, pictures, sqlstate, start, value};
-use postgres::Client;
-
-const MISSING: &str = "SELECT count(*) FROM photos WHERE image IS NOT NULL AND embedding IS NULL";
-const WRONG: &str =
-    "SELECT count(*) FROM photos WHERE NOT embedding <=> encode_image(image) < 1e-3";
-const QUEUED: &str = "SELECT count(*) FROM clip_queue";
-const WORKERS: &str =
-    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'pgclip ingest worker'";
-
-fn attach(client: &mut Client) -> Result<()> {
-    client.batch_execute(PHOTOS)?;
-    Ok(client.batch_execute("SELECT clip_attach('photos', mode => 'async')")?)
-}
-
-fn until_empty(cluster: &Cluster, client: &mut Client) -> Result<()> {
-    cluster.wait_for("an empty queue", || Ok(value::<i64>(client, QUEUED)? == 0))
-}
-
-/// Waits for the queue's end; then every row must have its own embedding.
-fn becomes_right(cluster: &Cluster, client: &mut Client) -> Result<()> {
-    until_empty(cluster, client)?;
-    assert_eq!(value::<i64>(client, MISSING)?, 0);
-    assert_eq!(value::<i64>(client, WRONG)?, 0);
-    Ok(())
-}
+use pgclip_tests::{both, copy, pictures, sqlstate, start, value};
 
 #[test]
 fn rows_are_encoded_after_the_commit() -> Result<()> {
@@ -118,26 +94,6 @@ fn deaths_of_encoder_and_server_lose_nothing() -> Result<()> {
         becomes_right(&cluster, &mut client)?;
     }
     Ok(())
-}
-
-#[test]
-fn a_worker_that_dies_takes_no_row_along() -> Result<()> {
-    both("worker", |cluster, client| {
-        // A supervisor that starts brings queues back to life; ours must not do so after the death.
-        client.batch_execute("SELECT encode_text('x')")?;
-        attach(client)?;
-        let files = pictures(40);
-        copy(client, "photos", files.iter().cycle().take(1000))?;
-        cluster.wait_for("a worker", || Ok(value::<i64>(client, WORKERS)? == 1))?;
-        client.batch_execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE backend_type = 'pgclip ingest worker'",
-        )?;
-        cluster.wait_for("its end", || Ok(value::<i64>(client, WORKERS)? == 0))?;
-        ensure!(value::<i64>(client, QUEUED)? > 0, "nothing was left");
-        client.execute("INSERT INTO photos (id, image) VALUES (5000, $1)", &[&files[0]])?;
-        becomes_right(cluster, client)
-    })
 }
 
 #[test]

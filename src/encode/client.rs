@@ -164,8 +164,13 @@ impl Ticket {
 }
 
 impl Drop for Ticket {
+    // Called at the end of transactions too, where nothing may panic.
     fn drop(&mut self) {
-        CLIENT.with_borrow_mut(|client| client.forget(self.0));
+        let _ = CLIENT.try_with(|client| {
+            if let Ok(mut client) = client.try_borrow_mut() {
+                client.forget(self.0);
+            }
+        });
     }
 }
 

@@ -185,7 +185,8 @@ impl Supervisor {
             State::Running(watched) if watched.is_flooded() => (FLOOD, None),
             State::Running(watched) => (WATCH, watched.descriptor()),
         };
-        let pause = if self.revival.is_done() { pause } else { pause.min(WATCH) };
+        // The revival looks as often.
+        let pause = pause.min(WATCH);
         let mut events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_POSTMASTER_DEATH;
         if descriptor.is_some() {
             events |= pg_sys::WL_SOCKET_READABLE;

@@ -54,8 +54,17 @@ fn clip_attach(
     let relation = open_owned(table)?;
     let name = qualified(&relation);
     // SAFETY: the relation is open.
-    let owner = unsafe { (*(*relation.as_ptr()).rd_rel).relowner };
-    rights::check_owners_encoding(&extension, owner, &name)?;
+    let form = unsafe { *(*relation.as_ptr()).rd_rel };
+    rights::check_owners_encoding(&extension, form.relowner, &name)?;
+    if mode == Mode::Async && form.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP {
+        return Err(Failure::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("temporary table {name} cannot be attached with mode 'async'"),
+        )
+        .detail("Nobody but this session can read its rows, the worker that encodes them included.")
+        .hint("Attach it with mode 'sync', or make it an ordinary table.")
+        .into());
+    }
     let model = models::resolve(&extension, model)?;
     let image_column = Column::find(&relation, image)?;
     let embedding_column = Column::find(&relation, embedding)?;

@@ -103,7 +103,7 @@ pub fn forget(
 }
 
 /// The five characters of an SQLSTATE.
-fn sqlstate(code: Code) -> String {
+pub fn sqlstate(code: Code) -> String {
     let code = code as i32;
     (0..5).map(|at| char::from((((code >> (6 * at)) & 0x3f) as u8) + b'0')).collect()
 }

@@ -64,6 +64,21 @@ pub fn rows(
     tids: &[pg_sys::ItemPointerData],
     wait: bool,
 ) -> Result<Vec<Outcome>, Failure> {
+    encode(relation, target, tids)?.write(relation, target, wait)
+}
+
+/// Rows and what the encoder made of them: one item for each row that has an image and no embedding.
+pub struct Encoded {
+    rows: Vec<Option<Row>>,
+    items: Vec<Option<Item>>,
+}
+
+/// The first half of [`rows`]: the rows are read and encoded.
+pub fn encode(
+    relation: &PgRelation,
+    target: &Rc<Target>,
+    tids: &[pg_sys::ItemPointerData],
+) -> Result<Encoded, Failure> {
     let mut rows: Vec<Option<Row>> = Vec::with_capacity(tids.len());
     let mut items: Vec<Option<Item>> = Vec::with_capacity(tids.len());
     let mut under_way: VecDeque<(Sent, Vec<usize>)> = VecDeque::new();
@@ -109,20 +124,31 @@ pub fn rows(
     if items.iter().flatten().any(Result::is_ok) {
         target.prepare()?;
     }
-    // Keys of rows whose earlier failure is mended.
-    let mut done = Vec::new();
-    let outcomes = rows
-        .into_iter()
-        .zip(items)
-        .map(|(row, item)| match (row, item) {
-            (Some(row), Some(item)) => write(relation, &row, item, wait, &mut done),
-            _ => Ok(Outcome::Settled),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    if target.has_errors && !done.is_empty() {
-        target.errors().clear(&done)?;
+    Ok(Encoded { rows, items })
+}
+
+impl Encoded {
+    /// The second half: each row is locked, looked at again and written, under the snapshot with
+    /// which it was read.
+    pub fn write(
+        self,
+        relation: &PgRelation,
+        target: &Target,
+        wait: bool,
+    ) -> Result<Vec<Outcome>, Failure> {
+        // Keys of rows whose earlier failure is mended.
+        let mut done = Vec::new();
+        let outcomes = (self.rows.into_iter().zip(self.items))
+            .map(|(row, item)| match (row, item) {
+                (Some(row), Some(item)) => write(relation, &row, item, wait, &mut done),
+                _ => Ok(Outcome::Settled),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if target.has_errors && !done.is_empty() {
+            target.errors().clear(&done)?;
+        }
+        Ok(outcomes)
     }
-    Ok(outcomes)
 }
 
 /// A row that has an image and no embedding, and its image or why it cannot be reached.

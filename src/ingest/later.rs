@@ -59,22 +59,23 @@ fn keys(target: &Target, rows: &[Row]) -> Result<Vec<String>, Failure> {
     found.map(Option::unwrap_or_default).map_err(broken)
 }
 
-/// Leaves word that this database has a queue, before the transaction that filled it commits.
-pub fn at_commit() {
-    if QUEUED.get()
-        && let Err(error) = background::mark()
-    {
+/// Leaves word that this database has a queue, and has a worker there, before the transaction that
+/// filled it commits: an error after the commit would end the server.
+pub fn before_commit() {
+    if !QUEUED.get() {
+        return;
+    }
+    if let Err(error) = background::mark() {
         Failure::new(Code::ERRCODE_IO_ERROR, "cannot note that images wait to be encoded")
             .detail(error.to_string())
             .raise();
     }
+    background::wake();
 }
 
-/// Has the rows encoded, once they are committed.
-pub fn committed(committed: bool) {
-    if QUEUED.take() && committed {
-        background::wake();
-    }
+/// The transaction has ended, one way or the other.
+pub fn ended() {
+    QUEUED.set(false);
 }
 
 fn broken(error: pgrx::spi::Error) -> Failure {

@@ -262,31 +262,45 @@ unsafe extern "C-unwind" fn at_transaction_end(
         XACT_EVENT_ABORT, XACT_EVENT_COMMIT, XACT_EVENT_PRE_COMMIT, XACT_EVENT_PRE_PREPARE,
         XACT_EVENT_PREPARE,
     };
-    let left_over = match event {
+    match event {
+        // The last moments at which an error is in order.
         XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
-            super::later::at_commit();
-            LEVELS.with_borrow(|levels| {
+            let left_over = LEVELS.with_borrow(|levels| {
                 levels.iter().any(|level| !level.lanes.is_empty() || !level.later.is_empty())
-            })
+            });
+            if left_over {
+                Failure::new(
+                    Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                    "images of this transaction have not been encoded",
+                )
+                .hint("The trigger of the table clip_ingest_end must be enabled.")
+                .raise();
+            }
+            super::later::before_commit();
+            forget(|_| true);
         }
         // Whoever commits what was prepared tells nobody: the worker waits for it.
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE => return super::later::committed(true),
-        XACT_EVENT_ABORT => {
-            super::later::committed(false);
-            drop(LEVELS.take());
-            false
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
+            super::later::ended();
+            forget(|_| true);
         }
-        _ => return,
-    };
-    if left_over {
-        Failure::new(
-            Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-            "images of this transaction have not been encoded",
-        )
-        .hint("The trigger of the table clip_ingest_end must be enabled.")
-        .raise();
+        _ => {}
     }
-    drop(LEVELS.take());
+}
+
+/// Drops levels, which cancels their requests. Nothing in it can raise an error, which after a commit
+/// would end the server, and in the midst of an abort be one too many: requests are taken back from
+/// memory, or by a write that does not wait and may fail; a plan is freed without a look at anything
+/// else; and what is borrowed is left alone.
+fn forget(is_dead: impl Fn(&Level) -> bool) {
+    // Out of the borrow first.
+    let dead = LEVELS.try_with(|levels| {
+        let mut levels = levels.try_borrow_mut().ok()?;
+        let (dead, rest) = mem::take(&mut *levels).into_iter().partition(|level| is_dead(level));
+        *levels = rest;
+        Some::<Vec<Level>>(dead)
+    });
+    drop(dead);
 }
 
 #[pg_guard]
@@ -298,15 +312,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 ) {
     match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            // Out of the borrow first: dropping a level cancels requests.
-            let dead: Vec<Level> = LEVELS.with_borrow_mut(|levels| {
-                let (dead, rest) = mem::take(levels)
-                    .into_iter()
-                    .partition(|level| level.subtransaction >= subtransaction);
-                *levels = rest;
-                dead
-            });
-            drop(dead);
+            forget(|level| level.subtransaction >= subtransaction);
         }
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => LEVELS.with_borrow_mut(|levels| {
             for level in levels.iter_mut().filter(|l| l.subtransaction == subtransaction) {

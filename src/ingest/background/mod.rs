@@ -1,27 +1,39 @@
-//! The worker that encodes queued rows: one a database that has some, started by the commit that
-//! queued them, ended when nothing is left.
+//! The worker that encodes queued rows: one a database that has some, started when a transaction that
+//! queued them commits, ended when nothing is left.
 //!
 //! A file in the data directory says that a database has had a queue; the worker locks it, so that
-//! backends see whether one runs, with no shared memory. What was queued before this server took
-//! writes is the supervisor's to bring back to life ([`Revival`]).
+//! backends see whether one runs, with no shared memory. Its one byte says whether a worker is wanted:
+//! where it is and the lock is free, one has died, or there was no slot for it, and the supervisor
+//! starts another ([`Revival`]), as it does for what was queued before this server took writes.
+//!
+//! [`worker`] decides what is done when, by [`turns`]; [`entries`] is the queue, [`step`] the work, and
+//! both run in [`transaction`]s with a [`limit`]. [`tuning`] has the figures.
 
+mod entries;
+mod limit;
 mod revival;
 mod step;
+mod transaction;
+mod tuning;
+mod turns;
 mod worker;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
-
-pub use revival::Revival;
+use std::time::Duration;
 
 use pgrx::bgworkers::{BackgroundWorkerBuilder, BgWorkerStartTime};
 use pgrx::{IntoDatum, pg_sys};
 
+pub use revival::Revival;
+
 const DIRECTORY: &str = "pgclip";
 const PREFIX: &str = "queue-";
+/// For how long a worker that was started need not have taken its lock.
+const STARTING: Duration = Duration::from_secs(1);
 
 fn path(database: pg_sys::Oid) -> String {
     format!("{DIRECTORY}/{PREFIX}{}", database.to_u32())
@@ -45,15 +57,60 @@ pub fn mark() -> io::Result<()> {
     File::open(DIRECTORY)?.sync_all()
 }
 
-/// Starts a worker for this database, unless one runs. A worker that is about to end looks at the
-/// queue once more after it gave its lock back.
+/// Starts a worker for this database, unless one runs or is being started. Called before the commit
+/// of a transaction that has queued rows: an error here would roll it back, and one after it would
+/// end the server. A worker that finds nothing sees that the transaction goes on, and stays.
 pub fn wake() {
     let database = this_database();
-    if lock(database).is_some() && !start(database) {
-        pgrx::warning!(
-            "images are queued, but there is no free slot for the background worker that encodes them"
-        );
+    match lock(database) {
+        Some(file) if is_starting(&file) => {}
+        Some(file) => {
+            note(&file, State::Wanted);
+            // The lock is let go before the worker may want it.
+            drop(file);
+            if !start(database) {
+                if let Ok(file) = open(&path(database), false) {
+                    note(&file, State::Refused);
+                }
+                pgrx::warning!(
+                    "images are queued, but there is no free slot for the background worker that encodes them"
+                );
+            }
+        }
+        None => {
+            if let Ok(file) = open(&path(database), false) {
+                note(&file, State::Wanted);
+            }
+        }
     }
+}
+
+/// What a database's file says in its one byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// A worker found nothing and ended.
+    Done = b'0' as isize,
+    /// A worker runs, is on its way, or has died.
+    Wanted = b'1' as isize,
+    /// There was no slot for a worker.
+    Refused = b'2' as isize,
+}
+
+/// Notes whether a worker is wanted. What cannot be written is not worth an error: a commit starts a
+/// worker whatever stands there.
+fn note(file: &File, state: State) {
+    let _ = file.write_all_at(&[state as u8], 0);
+}
+
+fn says(file: &File, state: State) -> bool {
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 0).is_ok() && byte == [state as u8]
+}
+
+/// Whether a worker was wanted so lately that one may be on its way.
+fn is_starting(file: &File) -> bool {
+    let age = file.metadata().and_then(|data| data.modified()).map(|at| at.elapsed());
+    says(file, State::Wanted) && matches!(age, Ok(Ok(age)) if age < STARTING)
 }
 
 /// False: there is no free slot.
@@ -70,7 +127,7 @@ fn start(database: pg_sys::Oid) -> bool {
 }
 
 fn open(path: &str, create: bool) -> io::Result<File> {
-    OpenOptions::new().write(true).create(create).truncate(false).mode(0o600).open(path)
+    OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)
 }
 
 /// Whether it is known that a database has had a queue.

@@ -1,24 +1,45 @@
-//! Queues that were there before this server took writes: it died over them, or they came by
-//! replication or with a copy of the data directory. The supervisor has one, and steps it until it
-//! is done.
+//! Workers that are wanted and not there, brought back by the supervisor: it has one of these and steps
+//! it once a second.
 //!
-//! A database that has had a queue has a file that says so, but files of ours are not replicated.
-//! So where the server has begun a timeline since the last revival (a standby was promoted, a backup
-//! restored), every database is looked at: a worker that finds no queue ends at once.
+//! First come queues that were there before this server took writes: it died over them, or they came
+//! by replication or with a copy of the data directory. A database that has had a queue has a file
+//! that says so, but files of ours are not replicated. So where the server has begun a timeline since
+//! the last revival (a standby was promoted, a backup restored), every database is looked at: a worker
+//! that finds no queue ends at once.
+//!
+//! Then come workers that died, or for which there was no slot: their file says that one is wanted,
+//! and its lock is free.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use pgrx::pg_sys;
 
-use super::{DIRECTORY, PREFIX};
+use super::{DIRECTORY, PREFIX, State};
 
 /// The timeline on which every database was looked at last.
 const TIMELINE: &str = "pgclip/timeline";
+/// How often it is looked for workers that are wanted.
+const LOOK: Duration = Duration::from_secs(1);
+/// Pauses between two starts for one database, doubled while each worker dies before long.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
+/// A worker that lived for so long beyond the pause makes the next start one after the first pause.
+const SETTLED: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Default)]
-pub enum Revival {
+pub struct Revival {
+    stage: Stage,
+    looked: Option<Instant>,
+    /// Databases in which a worker was found to be wanted and not there, by their numbers.
+    missing: HashMap<u32, Missing>,
+}
+
+#[derive(Debug, Default)]
+enum Stage {
     /// The server may be a standby, which writes nothing.
     #[default]
     Waiting,
@@ -27,30 +48,85 @@ pub enum Revival {
         databases: Vec<pg_sys::Oid>,
         timeline: u32,
     },
-    Done,
+    Watching,
+}
+
+#[derive(Debug)]
+struct Missing {
+    since: Instant,
+    pause: Duration,
+    /// The last start, if there was one.
+    started: Option<Instant>,
 }
 
 impl Revival {
-    pub fn is_done(&self) -> bool {
-        matches!(self, Self::Done)
-    }
-
     /// Does what can be done now.
     pub fn step(&mut self) {
-        // SAFETY: reads shared memory, in a process that is attached to it.
-        if matches!(self, Self::Waiting) && !unsafe { pg_sys::RecoveryInProgress() } {
-            *self = Self::begin();
+        if self.looked.is_some_and(|at| at.elapsed() < LOOK) {
+            return;
         }
-        let Self::Starting { databases, timeline } = self else { return };
-        databases.retain(|database| !super::start(*database));
-        if databases.is_empty() {
-            if let Err(error) = note(*timeline) {
-                pgrx::warning!("pgclip cannot write \"{TIMELINE}\": {error}");
+        self.looked = Some(Instant::now());
+        // SAFETY: reads shared memory, in a process that is attached to it.
+        if matches!(self.stage, Stage::Waiting) && !unsafe { pg_sys::RecoveryInProgress() } {
+            self.stage = Stage::begin();
+        }
+        match &mut self.stage {
+            Stage::Waiting => {}
+            Stage::Starting { databases, timeline } => {
+                databases.retain(|database| !super::start(*database));
+                if databases.is_empty() {
+                    if let Err(error) = note(*timeline) {
+                        pgrx::warning!("pgclip cannot write \"{TIMELINE}\": {error}");
+                    }
+                    self.stage = Stage::Watching;
+                }
             }
-            *self = Self::Done;
+            Stage::Watching => self.watch(),
         }
     }
 
+    /// Starts workers that are wanted and have not been there for a whole look: one may be about to
+    /// take its lock, or to end.
+    fn watch(&mut self) {
+        let wanted: Vec<u32> = marked().iter().copied().map(pg_sys::Oid::to_u32).collect();
+        self.missing.retain(|database, _| wanted.contains(database));
+        for database in wanted {
+            let oid = pg_sys::Oid::from_u32(database);
+            let known = self.missing.get_mut(&database);
+            if !is_missing(oid) {
+                // Kept, for the pauses of one that dies again.
+                if let Some(missing) = known {
+                    missing.since = Instant::now();
+                }
+                continue;
+            }
+            let Some(missing) = known else {
+                let (since, pause) = (Instant::now(), FIRST_PAUSE);
+                self.missing.insert(database, Missing { since, pause, started: None });
+                continue;
+            };
+            let settled = missing.started.is_none_or(|at| at.elapsed() > missing.pause + SETTLED);
+            let due = match missing.started {
+                Some(at) if !settled => at.elapsed() >= missing.pause,
+                _ => missing.since.elapsed() >= LOOK / 2,
+            };
+            if due && super::start(oid) {
+                missing.pause =
+                    if settled { FIRST_PAUSE } else { (missing.pause * 2).min(LONGEST_PAUSE) };
+                missing.started = Some(Instant::now());
+            }
+        }
+    }
+}
+
+/// Whether a worker is wanted in a database, and none is there.
+fn is_missing(database: pg_sys::Oid) -> bool {
+    let wanted = super::open(&super::path(database), false)
+        .is_ok_and(|file| super::says(&file, State::Wanted) || super::says(&file, State::Refused));
+    wanted && super::lock(database).is_some()
+}
+
+impl Stage {
     fn begin() -> Self {
         let timeline = timeline();
         let known = fs::read_to_string(TIMELINE).ok();

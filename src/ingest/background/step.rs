@@ -1,11 +1,18 @@
-//! One transaction of the worker: takes entries from the queue in their order, has their rows encoded
-//! and written as the table's owner, and deletes the entries, all or nothing.
+//! The work of one step: entries of one relation are taken from the queue, their rows encoded and
+//! written as the table's owner, and the entries deleted, all or nothing.
+//!
+//! A step waits for no lock on the relation, and for others not longer than [`limit::LOCK_WAIT`]. What
+//! runs code of the owner has a limit of its own, and so has the encoder ([`Phase`]).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgRelation, Spi, pg_sys};
+use pgrx::{PgRelation, Spi, Uuid, pg_sys};
 
+use super::entries::{Entry, Queue, broken, ids};
+use super::limit;
+use super::tuning::{CODE_LIMIT, ENCODE_LIMIT};
 use crate::encode::failure::Failure;
 use crate::extension::{Extension, Identity, quoted};
 use crate::ingest::binding::Binding;
@@ -14,160 +21,73 @@ use crate::ingest::fill::{self, Outcome, Snapshot};
 use crate::ingest::key::Key;
 use crate::ingest::write::Target;
 
-/// Attempts after which a row is given up.
-const ATTEMPTS: i32 = 3;
+/// What a step is about, for whom it fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Finding rows and writing them, which runs code of the table's owner.
+    Code,
+    Encode,
+}
 
-/// What a transaction came to.
-pub enum Step {
+impl Phase {
+    /// Begins a phase with its limit.
+    fn enter(&mut self, phase: Self) {
+        *self = phase;
+        limit::set(phase.limit());
+    }
+
+    pub fn limit(self) -> Duration {
+        match self {
+            Self::Code => CODE_LIMIT,
+            Self::Encode => ENCODE_LIMIT,
+        }
+    }
+}
+
+/// What a step came to, if it did not fail.
+#[derive(Debug)]
+pub enum Done {
     Worked,
-    /// Entries are there, none is due.
-    Waiting,
-    Empty,
-    /// Somebody wants the database for himself.
-    Leave,
-    /// The extension is not in the database any more.
-    Gone,
+    /// The relation is locked, or about to be, against all writers.
+    Locked,
 }
 
-/// An entry of the queue.
-#[derive(Clone, Debug)]
-pub struct Entry {
-    id: i64,
+/// Works on entries of one relation.
+pub fn work(
+    extension: &Extension,
     relation: pg_sys::Oid,
-    embedding: String,
-    key: String,
-    attempts: i32,
-}
-
-/// Works on at most `limit` entries, which `taken` says when an error passes by.
-pub fn run(limit: usize, taken: &mut Vec<Entry>) -> Result<Step, Failure> {
-    if let Step::Leave = may_stay()? {
-        return Ok(Step::Leave);
+    entries: &[Entry],
+    phase: &mut Phase,
+) -> Result<Done, Failure> {
+    phase.enter(Phase::Code);
+    let queue = Queue { extension };
+    if let [entry] = entries
+        && entry.is_spent()
+    {
+        let errors = Errors { extension, relation, embedding: &entry.embedding };
+        errors.record(&entry.key, &entry.last_failure(), "")?;
+        queue.end(relation)?;
+        queue.delete(vec![entry.id])?;
+        return Ok(Done::Worked);
     }
-    let Some(extension) = extension()? else { return Ok(Step::Gone) };
-    let queue = extension.relation("clip_queue");
-    *taken = due(&extension, &queue, limit)?;
-    if taken.is_empty() {
-        let any = format!("SELECT EXISTS (SELECT FROM {queue})");
-        let _owner = extension.as_owner();
-        return Ok(match Spi::get_one::<bool>(&any).map_err(broken)? {
-            Some(true) => Step::Waiting,
-            _ => Step::Empty,
-        });
+    // SAFETY: a lock on any OID, which the end of the transaction gives back.
+    if !unsafe { pg_sys::ConditionalLockRelationOid(relation, pg_sys::RowExclusiveLock as i32) } {
+        return Ok(Done::Locked);
     }
-    let mut columns: BTreeMap<(u32, &str), Vec<&Entry>> = BTreeMap::new();
-    for entry in taken.iter() {
-        columns.entry((entry.relation.to_u32(), &entry.embedding)).or_default().push(entry);
+    let mut columns: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
+    for entry in entries {
+        columns.entry(&entry.embedding).or_default().push(entry);
     }
     fill::begin()?;
     let mut busy = Vec::new();
-    for ((relation, embedding), entries) in columns {
-        busy.extend(column(&extension, pg_sys::Oid::from_u32(relation), embedding, &entries)?);
+    for (embedding, entries) in columns {
+        busy.extend(column(extension, relation, embedding, &entries, phase)?);
     }
-    let done: Vec<i64> = (taken.iter().map(|e| e.id)).filter(|id| !busy.contains(id)).collect();
-    let _owner = extension.as_owner();
-    let id = "id OPERATOR(pg_catalog.=) ANY ($1)";
-    Spi::run_with_args(&format!("DELETE FROM {queue} WHERE {id}"), &[done.into()])
-        .map_err(broken)?;
-    if !busy.is_empty() {
-        let later = format!(
-            "UPDATE {queue} SET due = pg_catalog.clock_timestamp() \
-             OPERATOR(pg_catalog.+) '1 second'::pg_catalog.interval WHERE {id}"
-        );
-        Spi::run_with_args(&later, &[busy.into()]).map_err(broken)?;
-    }
-    Ok(Step::Worked)
-}
-
-/// Takes the lock of a session on its database until the transaction ends, if it is to be had.
-pub fn may_stay() -> Result<Step, Failure> {
-    let tag = pg_sys::LOCKTAG {
-        locktag_field1: 0,
-        locktag_field2: pg_sys::DatabaseRelationId.to_u32(),
-        // SAFETY: set when the worker was connected.
-        locktag_field3: unsafe { pg_sys::MyDatabaseId }.to_u32(),
-        locktag_field4: 0,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_OBJECT as u8,
-        locktag_lockmethodid: pg_sys::DEFAULT_LOCKMETHOD as u8,
-    };
-    // SAFETY: a complete tag, inside of a transaction.
-    let taken = unsafe { pg_sys::LockAcquire(&tag, pg_sys::RowExclusiveLock as i32, false, true) };
-    Ok(match taken {
-        pg_sys::LockAcquireResult::LOCKACQUIRE_NOT_AVAIL => Step::Leave,
-        _ => Step::Worked,
-    })
-}
-
-/// Whether a prepared transaction has written to the queue: such locks have no process.
-pub fn is_prepared() -> Result<bool, Failure> {
-    let Some(extension) = extension()? else { return Ok(false) };
-    let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l WHERE l.pid IS NULL \
-         AND l.relation OPERATOR(pg_catalog.=) pg_catalog.to_regclass($1)::pg_catalog.oid \
-         AND l.database OPERATOR(pg_catalog.=) (SELECT oid FROM pg_catalog.pg_database \
-         WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database()))";
-    let queue = extension.relation("clip_queue");
-    Spi::get_one_with_args::<bool>(query, &[queue.into()])
-        .map(Option::unwrap_or_default)
-        .map_err(broken)
-}
-
-/// Notes a failed attempt at an entry: later again, or given up.
-pub fn postpone(entry: &Entry, failure: &Failure) -> Result<(), Failure> {
-    let Some(extension) = extension()? else { return Ok(()) };
-    let queue = extension.relation("clip_queue");
-    let id = "id OPERATOR(pg_catalog.=) $1";
-    if entry.attempts + 1 >= ATTEMPTS {
-        let errors =
-            Errors { extension: &extension, relation: entry.relation, embedding: &entry.embedding };
-        errors.record(&entry.key, failure, "")?;
-        let _owner = extension.as_owner();
-        let delete = format!("DELETE FROM {queue} WHERE {id}");
-        return Spi::run_with_args(&delete, &[entry.id.into()]).map_err(broken);
-    }
-    let later = format!(
-        "UPDATE {queue} SET attempts = attempts OPERATOR(pg_catalog.+) 1, \
-         due = pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) \
-         pg_catalog.make_interval(secs => $2) WHERE {id}"
-    );
-    let seconds = 4_f64.powi(entry.attempts);
-    let _owner = extension.as_owner();
-    Spi::run_with_args(&later, &[entry.id.into(), seconds.into()]).map_err(broken)
-}
-
-/// The extension, found by its name, since no function of it is being called.
-fn extension() -> Result<Option<Extension>, Failure> {
-    let query = "SELECT extnamespace, extowner FROM pg_catalog.pg_extension \
-         WHERE extname OPERATOR(pg_catalog.=) 'pgclip'";
-    match Spi::get_two::<pg_sys::Oid, pg_sys::Oid>(query) {
-        Ok((Some(schema), Some(owner))) => Ok(Some(Extension { schema, owner })),
-        Ok(_) | Err(pgrx::spi::Error::InvalidPosition) => Ok(None),
-        Err(error) => Err(broken(error)),
-    }
-}
-
-fn due(extension: &Extension, queue: &str, limit: usize) -> Result<Vec<Entry>, Failure> {
-    let query = format!(
-        "SELECT id, relation::pg_catalog.oid, embedding::pg_catalog.text, key::pg_catalog.text, \
-         attempts FROM {queue} \
-         WHERE due IS NULL OR due OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp() \
-         ORDER BY id LIMIT $1"
-    );
-    let _owner = extension.as_owner();
-    Spi::connect(|client| {
-        client
-            .select(&query, None, &[(limit as i64).into()])?
-            .map(|row| {
-                Ok(Entry {
-                    id: row.get(1)?.unwrap_or_default(),
-                    relation: row.get(2)?.unwrap_or(pg_sys::InvalidOid),
-                    embedding: row.get(3)?.unwrap_or_default(),
-                    key: row.get(4)?.unwrap_or_default(),
-                    attempts: row.get(5)?.unwrap_or_default(),
-                })
-            })
-            .collect::<Result<_, pgrx::spi::Error>>()
-    })
-    .map_err(broken)
+    let done = ids(entries).into_iter().filter(|id| !busy.contains(id)).collect();
+    queue.delete(done)?;
+    queue.put_off(busy, "the row is locked")?;
+    queue.forget_lane(relation)?;
+    Ok(Done::Worked)
 }
 
 /// Encodes the rows of one column; returns the entries whose rows are locked by somebody.
@@ -176,10 +96,12 @@ fn column(
     oid: pg_sys::Oid,
     embedding: &str,
     entries: &[&Entry],
-) -> Result<Vec<i64>, Failure> {
-    // SAFETY: a lock on any OID; NULL where there is no such relation. The guard closes it.
+    phase: &mut Phase,
+) -> Result<Vec<Uuid>, Failure> {
+    // SAFETY: the lock is held; NULL where there is no such relation. The guard closes it, and gives
+    // no lock back.
     let relation = unsafe {
-        let open = pg_sys::try_relation_open(oid, pg_sys::RowExclusiveLock as i32);
+        let open = pg_sys::try_relation_open(oid, pg_sys::NoLock as i32);
         if open.is_null() {
             return Ok(Vec::new());
         }
@@ -209,7 +131,10 @@ fn column(
     let snapshot = Snapshot::take();
     let found = find(&target, key, &known)?;
     let tids: Vec<_> = found.iter().map(|(_, tid)| *tid).collect();
-    let outcomes = fill::rows(&relation, &target, &tids, false)?;
+    phase.enter(Phase::Encode);
+    let encoded = fill::encode(&relation, &target, &tids)?;
+    phase.enter(Phase::Code);
+    let outcomes = encoded.write(&relation, &target, false)?;
     snapshot.release();
     let pairs = found.iter().zip(&outcomes);
     let busy = pairs.filter(|(_, outcome)| matches!(outcome, Outcome::Busy));
@@ -221,7 +146,7 @@ fn find(
     target: &Target,
     key: &Key,
     entries: &[&Entry],
-) -> Result<Vec<(i64, pg_sys::ItemPointerData)>, Failure> {
+) -> Result<Vec<(Uuid, pg_sys::ItemPointerData)>, Failure> {
     let query = format!(
         "SELECT k.number, t.ctid \
          FROM pg_catalog.unnest($1) WITH ORDINALITY AS k (key, number) \
@@ -231,20 +156,17 @@ fn find(
         quoted(&target.embedding_name)
     );
     let keys: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    let mut found = Vec::with_capacity(keys.len());
     let _identity = Identity::assume(target.owner).see_all_rows();
     Spi::connect(|client| {
-        client
-            .select(&query, None, &[keys.into()])?
-            .map(|row| {
-                let at = row.get::<i64>(1)?.unwrap_or_default() as usize;
-                let id = entries.get(at.wrapping_sub(1)).map_or(0, |entry| entry.id);
-                Ok((id, row.get(2)?.unwrap_or_default()))
-            })
-            .collect::<Result<_, pgrx::spi::Error>>()
+        for row in client.select(&query, None, &[keys.into()])? {
+            let at = row.get::<i64>(1)?.unwrap_or_default() as usize;
+            if let Some(entry) = entries.get(at.wrapping_sub(1)) {
+                found.push((entry.id, row.get(2)?.unwrap_or_default()));
+            }
+        }
+        Ok(())
     })
-    .map_err(broken)
-}
-
-fn broken(error: pgrx::spi::Error) -> Failure {
-    Failure::new(Code::ERRCODE_INTERNAL_ERROR, "cannot work on the queue").detail(error.to_string())
+    .map_err(broken)?;
+    Ok(found)
 }

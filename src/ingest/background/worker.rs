@@ -1,35 +1,31 @@
-//! The worker's life: transactions of a few rows each, patience where the encoder is away, and the
+//! The worker's life: turns of a few rows each, patience with what is locked, slow or away, and the
 //! end when nothing is left or the database is wanted by somebody else.
+//!
+//! A turn is three transactions: one looks whose turn it is, one notes the entries that are begun
+//! with, one does the work. Where that fails, another notes what is to be done about it; where the
+//! worker dies, the next one finds what it had begun.
 //!
 //! DROP DATABASE waits five seconds for others to leave. Each transaction here holds the lock that
 //! every session takes on its database when it begins; where it cannot have it, the database is
 //! about to be dropped, renamed or copied, and the worker leaves. Its successor waits for that lock
 //! before it is connected, so it is in nobody's way.
 
-use std::panic::AssertUnwindSafe;
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
-use pgrx::pg_sys::panic::CaughtError;
-use pgrx::{FromDatum, PgTryBuilder, pg_guard, pg_sys};
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
+use pgrx::{FromDatum, pg_guard, pg_sys};
 
-use super::step::{self, Entry, Step};
+use super::State;
+use super::entries::{Entry, Queue};
+use super::limit;
+use super::step::{self, Done, Phase};
+use super::transaction::{self, Fault, Stop, rest};
+use super::tuning::{ENCODE_LIMIT, ENCODER_PAUSE, LATER, LINGER, LOOK, QUEUE_LIMIT};
+use super::turns::{Lane, Turns};
 use crate::encode::failure::Failure;
 use crate::encode::requests;
-use crate::ingest::fill::Snapshot;
-
-/// How long it stays when there is nothing to do.
-const LINGER: Duration = Duration::from_secs(2);
-/// How often it looks at an empty queue.
-const LOOK: Duration = Duration::from_millis(50);
-/// How often it looks when a prepared transaction has queued rows, which may last.
-const PREPARED: Duration = Duration::from_millis(500);
-/// The longest pause while the encoder is away.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Rows in one transaction.
-const MOST_ROWS: usize = 256;
-/// Transactions are kept below this, so that nobody waits for the database.
-const LONGEST_STEP: Duration = Duration::from_secs(1);
 
 /// The worker's entry point.
 #[pg_guard]
@@ -40,7 +36,7 @@ pub extern "C-unwind" fn pgclip_ingest_main(argument: pg_sys::Datum) {
     // SAFETY: the argument is the OID that `start` gave.
     let database = unsafe { pg_sys::Oid::from_datum(argument, false) };
     let Some(database) = database else { return };
-    let mut lock = super::lock(database);
+    let mut lock = lock_patiently(database);
     if lock.is_none() && super::is_marked(database) {
         return;
     }
@@ -49,31 +45,48 @@ pub extern "C-unwind" fn pgclip_ingest_main(argument: pg_sys::Datum) {
     unsafe {
         let flags = pg_sys::BGWORKER_BYPASS_ALLOWCONN;
         pg_sys::BackgroundWorkerInitializeConnectionByOid(database, pg_sys::InvalidOid, flags);
-        // Each transaction sees what was committed before it.
-        pg_sys::DefaultXactIsoLevel = pg_sys::XACT_READ_COMMITTED as i32;
     }
+    transaction::prepare();
     if lock.is_none() {
         lock = discover(database);
     }
     if lock.is_some() {
-        Worker { database, rows: MOST_ROWS, pause: LOOK, lock }.run();
+        Worker {
+            database,
+            lock,
+            turns: Turns::default(),
+            may_be_left: true,
+            encoder_answers: false,
+            pause: LOOK,
+        }
+        .run();
     }
 }
 
+/// The lock, which a backend or the supervisor may hold for a moment to see whether it is free.
+fn lock_patiently(database: pg_sys::Oid) -> Option<File> {
+    (0..5).find_map(|attempt| {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        super::lock(database)
+    })
+}
+
 /// The lock of a database of which it was not known that it has a queue, if it has one.
-fn discover(database: pg_sys::Oid) -> Option<std::fs::File> {
-    let found = transaction(|| match step::run(0, &mut Vec::new())? {
-        Step::Empty if step::is_prepared()? => Ok(Step::Waiting),
-        step => Ok(step),
+fn discover(database: pg_sys::Oid) -> Option<File> {
+    let found = transaction::run(QUEUE_LIMIT, |extension| {
+        let queue = Queue { extension };
+        Ok(queue.look()?.any || queue.is_being_filled()?)
     });
     match found {
-        Ok(Step::Worked | Step::Waiting) => {}
-        Ok(Step::Empty | Step::Gone) => return None,
-        Ok(Step::Leave) => {
+        Ok(true) => {}
+        Ok(false) | Err(Stop::Gone) => return None,
+        Err(Stop::Leave) => {
             super::start(database);
             return None;
         }
-        Err(failure) => {
+        Err(Stop::Failed { failure, .. }) => {
             pgrx::warning!("pgclip cannot see whether images are queued: {}", failure.message);
             return None;
         }
@@ -84,13 +97,28 @@ fn discover(database: pg_sys::Oid) -> Option<std::fs::File> {
     super::lock(database)
 }
 
+/// What a turn came to.
+enum Turn {
+    Worked,
+    /// Entries are there, none is due.
+    Waiting,
+    Empty,
+    /// Somebody wants the database for himself.
+    Leave,
+    /// There is nothing to do here any more.
+    Gone,
+}
+
 struct Worker {
     database: pg_sys::Oid,
-    /// Rows of the next transaction.
-    rows: usize,
-    /// The next pause while the encoder is away.
+    lock: Option<File>,
+    turns: Turns,
+    /// Whether entries may be noted as begun with that nobody works on.
+    may_be_left: bool,
+    /// Whether the encoder answered since something last failed.
+    encoder_answers: bool,
+    /// The next pause while the encoder, or the queue, is not to be had.
     pause: Duration,
-    lock: Option<std::fs::File>,
 }
 
 impl Worker {
@@ -101,156 +129,307 @@ impl Worker {
                 // SAFETY: between transactions, where no setting is in use.
                 unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
             }
-            match self.attempt() {
-                Step::Worked => busy = Instant::now(),
-                Step::Waiting => {
-                    busy = Instant::now();
-                    wait(LOOK);
+            let turn = self.turn();
+            if let (Turn::Worked | Turn::Waiting, Some(lock)) = (&turn, &self.lock) {
+                super::note(lock, State::Wanted);
+            }
+            match turn {
+                Turn::Worked => busy = Instant::now(),
+                Turn::Waiting => rest(if busy.elapsed() < LINGER { LOOK } else { LATER }),
+                Turn::Empty if busy.elapsed() < LINGER => rest(LOOK),
+                Turn::Empty if self.is_expected() => rest(LATER),
+                Turn::Empty => {
+                    if let Some(lock) = self.lock.take() {
+                        super::note(&lock, State::Done);
+                    }
+                    if !self.is_needed() || !self.relock() {
+                        return;
+                    }
                 }
-                Step::Empty if self.lock.is_none() => return,
-                Step::Empty if busy.elapsed() < LINGER => wait(LOOK),
-                Step::Empty if self.expects() => wait(PREPARED),
-                // Whoever queued rows and saw the lock committed before the next look.
-                Step::Empty => {
-                    self.lock = None;
-                    continue;
-                }
-                Step::Leave => {
+                Turn::Leave => {
                     self.lock = None;
                     super::start(self.database);
                     return;
                 }
-                Step::Gone => return,
-            }
-            if self.lock.is_none() {
-                self.lock = super::lock(self.database);
-                if self.lock.is_none() {
+                Turn::Gone => {
+                    if let Some(lock) = self.lock.take() {
+                        super::note(&lock, State::Done);
+                    }
                     return;
                 }
             }
         }
     }
 
-    /// Whether a prepared transaction has queued rows: nobody tells when it is committed.
-    fn expects(&self) -> bool {
-        transaction(step::is_prepared).unwrap_or_default()
+    fn relock(&mut self) -> bool {
+        if self.lock.is_none() {
+            self.lock = super::lock(self.database);
+            if let Some(lock) = &self.lock {
+                super::note(lock, State::Wanted);
+            }
+        }
+        self.lock.is_some()
     }
 
-    /// A transaction of at most `rows` rows; what fails is found by trying rows one by one.
-    fn attempt(&mut self) -> Step {
-        let mut taken = Vec::new();
-        let (rows, begun) = (self.rows, Instant::now());
-        match transaction(|| step::run(rows, &mut taken)) {
-            Ok(step) => {
-                self.pause = LOOK;
-                if matches!(step, Step::Worked) {
-                    self.adapt(begun.elapsed());
+    /// Whether a transaction that has not ended has queued rows. Before its commit it saw that a
+    /// worker is there; nobody tells when it is committed.
+    fn is_expected(&self) -> bool {
+        transaction::run(QUEUE_LIMIT, |extension| Queue { extension }.is_being_filled())
+            .unwrap_or_default()
+    }
+
+    /// Whether the worker that has just given its lock back must stay. Whoever saw it taken was in his
+    /// transaction then: he still is, or what he queued is seen by a look that begins afterwards.
+    fn is_needed(&self) -> bool {
+        let look = || transaction::run(QUEUE_LIMIT, |extension| Queue { extension }.look());
+        self.is_expected() || look().map_or(true, |look| look.any)
+    }
+
+    fn turn(&mut self) -> Turn {
+        if self.turns.must_look() {
+            let begun = Instant::now();
+            let look = transaction::run(QUEUE_LIMIT, |extension| {
+                let queue = Queue { extension };
+                let look = queue.look()?;
+                if !look.any {
+                    queue.forget_lanes()?;
                 }
-                step
-            }
-            Err(failure) => self.failed(failure, taken),
-        }
-    }
-
-    fn failed(&mut self, failure: Failure, taken: Vec<Entry>) -> Step {
-        // An encoder that answers leaves the row to blame, or what its table does.
-        let answered = transaction(|| match step::may_stay()? {
-            Step::Leave => Ok(Step::Leave),
-            _ => requests::status().map(|_| Step::Worked),
-        });
-        match answered {
-            Ok(Step::Leave) => return Step::Leave,
-            Ok(_) => {}
-            Err(away) => {
-                pgrx::log!("pgclip: queued images wait: {}", away.message);
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                return self.leave_or(self.pause);
+                Ok(look)
+            });
+            match look {
+                Ok(look) if !look.any => {
+                    self.turns.forget();
+                    return Turn::Empty;
+                }
+                Ok(look) => self.turns.set(look.ready, begun.elapsed()),
+                Err(stop) => return self.stopped(stop),
             }
         }
-        if self.rows == 1 || taken.is_empty() {
-            pgrx::log!("pgclip: a queued image cannot be encoded: {}", failure.message);
+        if self.may_be_left {
+            match transaction::run(QUEUE_LIMIT, |extension| Queue { extension }.recover()) {
+                Ok(0) => {}
+                Ok(died) => {
+                    pgrx::log!("pgclip: a worker died over {died} relation(s), which are put off");
+                    self.turns.set(Vec::new(), Duration::ZERO);
+                }
+                Err(stop) => return self.stopped(stop),
+            }
+            self.may_be_left = false;
         }
-        if taken.is_empty() {
-            return self.leave_or(LONGEST_PAUSE);
-        }
-        self.rows = 1;
-        if let [entry] = &taken[..]
-            && let Err(worse) = transaction(|| step::postpone(entry, &failure))
+        let Some(lane) = self.turns.next() else { return Turn::Waiting };
+        if !self.encoder_answers
+            && let Some(turn) = self.ask_encoder()
         {
-            pgrx::warning!("pgclip cannot put off a queued image: {}", worse.message);
-            return self.leave_or(LONGEST_PAUSE);
+            return turn;
         }
-        Step::Worked
+        self.work(lane)
     }
 
-    /// Waits, but not longer than the database may be had.
-    fn leave_or(&self, pause: Duration) -> Step {
-        let until = Instant::now() + pause;
-        while Instant::now() < until {
-            wait(LOOK * 4);
-            if let Ok(Step::Leave) = transaction(step::may_stay) {
-                return Step::Leave;
+    /// A step of a relation.
+    fn work(&mut self, lane: Lane) -> Turn {
+        let (rows, alone) = self.turns.manner(lane);
+        let begun = Instant::now();
+        let relation = lane.relation;
+        let taken = transaction::run(QUEUE_LIMIT, |extension| {
+            Queue { extension }.take(relation, rows, alone)
+        });
+        let entries = match taken {
+            Ok(entries) => entries,
+            Err(stop) => return self.stopped(stop),
+        };
+        if entries.is_empty() {
+            self.turns.drop(lane);
+            return Turn::Worked;
+        }
+        let suspect = entries.iter().any(|entry| entry.suspect);
+        let mut phase = Phase::Code;
+        let done = transaction::run(phase.limit(), |extension| {
+            step::work(extension, relation, &entries, &mut phase)
+        });
+        let took = begun.elapsed();
+        self.turns.charge(lane, took, suspect);
+        match done {
+            Ok(Done::Worked) => {
+                self.pause = LOOK;
+                if !suspect {
+                    self.turns.adapt(lane, took);
+                }
+                Turn::Worked
+            }
+            Ok(Done::Locked) => self.put_off(lane, &[], "the table is locked", None),
+            Err(Stop::Leave) => {
+                let end = |extension: &_| Queue { extension }.end(relation);
+                let _ = transaction::last(QUEUE_LIMIT, end);
+                Turn::Leave
+            }
+            Err(Stop::Gone) => Turn::Gone,
+            Err(Stop::Failed { failure, over }) => {
+                self.failed(lane, &entries, failure, over, phase)
             }
         }
-        Step::Waiting
     }
 
-    fn adapt(&mut self, took: Duration) {
-        self.rows = match took {
-            took if took > LONGEST_STEP => (self.rows / 2).max(1),
-            took if took < LONGEST_STEP / 4 => (self.rows * 2).min(MOST_ROWS),
-            _ => self.rows,
-        };
-    }
-}
-
-/// Runs `work` in a transaction of its own; an error aborts it and is returned.
-fn transaction<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    let work = AssertUnwindSafe(|| {
-        // SAFETY: no transaction is open.
-        unsafe {
-            pg_sys::SetCurrentStatementStartTimestamp();
-            pg_sys::StartTransactionCommand();
+    /// A step failed: entries of many are tried one by one, one that was alone is put off, and counted
+    /// where that is its own doing.
+    fn failed(
+        &mut self,
+        lane: Lane,
+        entries: &[Entry],
+        failure: Failure,
+        over: bool,
+        phase: Phase,
+    ) -> Turn {
+        let fault = Fault::of(&failure, over);
+        self.turns.one_by_one(lane);
+        // An encoder that answers leaves the row to blame, or what its table does.
+        if phase == Phase::Encode && fault != Fault::Others {
+            self.encoder_answers = false;
+            let end = |extension: &_| Queue { extension }.end(lane.relation);
+            self.may_be_left |= transaction::last(QUEUE_LIMIT, end).is_err();
+            if let Some(turn) = self.ask_encoder() {
+                return turn;
+            }
         }
-        // Queries that only read use the snapshot that is there.
-        let snapshot = Snapshot::take();
-        let done = work()?;
-        snapshot.release();
-        // SAFETY: the transaction that was begun above.
-        unsafe { pg_sys::CommitTransactionCommand() };
-        Ok(done)
-    });
-    let result = PgTryBuilder::new(work)
-        .catch_others(|error| {
-            Err(match error {
-                CaughtError::PostgresError(report)
-                | CaughtError::ErrorReport(report)
-                | CaughtError::RustPanic { ereport: report, .. } => {
-                    Failure::new(report.sql_error_code(), report.message())
+        let limit = phase.limit().as_secs();
+        // What an entry that failed before does again says nothing new of the others.
+        let is_known = matches!(entries, [entry] if entry.suspect);
+        match fault {
+            Fault::Others => {
+                let reason = match failure.code {
+                    Code::ERRCODE_QUERY_CANCELED => "it was cancelled",
+                    _ => "a lock is held by others",
+                };
+                let why = Failure::new(failure.code, reason);
+                if is_known {
+                    self.blame(lane, entries, &why, false)
+                } else {
+                    self.put_off(lane, entries, reason, Some((&why, false)))
                 }
-            })
-        })
-        .execute();
-    if result.is_err() {
-        // SAFETY: whatever state the transaction is in.
-        unsafe { pg_sys::AbortCurrentTransaction() };
+            }
+            Fault::Server => self.put_off(lane, entries, &failure.message, Some((&failure, false))),
+            Fault::Time if phase == Phase::Encode => {
+                let message = format!("encoding took longer than {limit} s");
+                let why = Failure::new(Code::ERRCODE_QUERY_CANCELED, message);
+                self.put_off(lane, entries, "encoding took too long", Some((&why, false)))
+            }
+            Fault::Time => {
+                let message = format!("what the table does took longer than {limit} s");
+                let why = Failure::new(Code::ERRCODE_QUERY_CANCELED, message);
+                if is_known {
+                    self.blame(lane, entries, &why, true)
+                } else {
+                    self.put_off(lane, entries, "a step took too long", Some((&why, true)))
+                }
+            }
+            Fault::Row => {
+                if let [_] = entries {
+                    pgrx::log!("pgclip: a queued image cannot be encoded: {}", failure.message);
+                }
+                self.blame(lane, entries, &failure, true)
+            }
+        }
     }
-    result
-}
 
-fn wait(time: Duration) {
-    requests::pause(time);
+    /// Ends a step that failed, and blames an entry that was tried alone.
+    fn blame(&mut self, lane: Lane, entries: &[Entry], why: &Failure, counted: bool) -> Turn {
+        let noted = transaction::run(QUEUE_LIMIT, |extension| {
+            let queue = Queue { extension };
+            queue.end(lane.relation)?;
+            match entries {
+                [entry] => queue.blame(entry, why, counted),
+                _ => Ok(()),
+            }
+        });
+        self.noted(noted)
+    }
+
+    /// Puts a relation off, and an entry of it that was tried alone.
+    fn put_off(
+        &mut self,
+        lane: Lane,
+        entries: &[Entry],
+        reason: &str,
+        why: Option<(&Failure, bool)>,
+    ) -> Turn {
+        self.turns.drop(lane);
+        let noted = transaction::run(QUEUE_LIMIT, |extension| {
+            let queue = Queue { extension };
+            queue.pause(lane.relation, reason)?;
+            match (entries, why) {
+                ([entry], Some((why, counted))) => queue.blame(entry, why, counted),
+                _ => Ok(()),
+            }
+        });
+        self.noted(noted)
+    }
+
+    fn noted(&mut self, noted: Result<(), Stop>) -> Turn {
+        match noted {
+            Ok(()) => Turn::Worked,
+            Err(stop) => {
+                self.may_be_left = true;
+                self.stopped(stop)
+            }
+        }
+    }
+
+    /// Sees whether the encoder answers; what the turn came to where it does not.
+    fn ask_encoder(&mut self) -> Option<Turn> {
+        let asked = transaction::run(ENCODE_LIMIT, |extension| {
+            requests::status()?;
+            Queue { extension }.forget_lane(pg_sys::InvalidOid)
+        });
+        match asked {
+            Ok(()) => {
+                self.encoder_answers = true;
+                None
+            }
+            Err(Stop::Failed { failure, .. }) => {
+                pgrx::log!("pgclip: queued images wait: {}", failure.message);
+                let reason = format!("waits for the encoder: {}", failure.message);
+                let noted = transaction::run(QUEUE_LIMIT, |extension| {
+                    Queue { extension }.pause(pg_sys::InvalidOid, &reason)
+                });
+                match noted {
+                    Err(Stop::Leave) => Some(Turn::Leave),
+                    Err(Stop::Gone) => Some(Turn::Gone),
+                    _ => Some(self.stay_away()),
+                }
+            }
+            Err(stop) => Some(self.stopped(stop)),
+        }
+    }
+
+    /// A transaction that keeps the queue was not committed.
+    fn stopped(&mut self, stop: Stop) -> Turn {
+        match stop {
+            Stop::Leave => Turn::Leave,
+            Stop::Gone => Turn::Gone,
+            Stop::Failed { failure, .. } => {
+                pgrx::log!("pgclip: the queue cannot be worked on: {}", failure.message);
+                self.stay_away()
+            }
+        }
+    }
+
+    /// Waits, each time for longer, but not longer than the database may be had.
+    fn stay_away(&mut self) -> Turn {
+        self.pause = (self.pause * 2).min(ENCODER_PAUSE);
+        let until = Instant::now() + self.pause;
+        while Instant::now() < until {
+            rest(LATER.min(self.pause));
+            if let Err(Stop::Leave) = transaction::look_up() {
+                return Turn::Leave;
+            }
+        }
+        Turn::Waiting
+    }
 }
 
 /// SIGTERM ends the worker at the next check for interrupts, as it ends a backend.
 fn handle_terminate() {
     unsafe extern "C-unwind" fn terminate(_signal: i32) {
-        // SAFETY: what a backend's own handler does: two flags and the latch.
-        unsafe {
-            (&raw mut pg_sys::InterruptPending).write_volatile(1);
-            (&raw mut pg_sys::ProcDiePending).write_volatile(1);
-            pg_sys::SetLatch(pg_sys::MyLatch);
-        }
+        limit::terminate();
     }
     // SAFETY: installs a handler while signals are still blocked.
     unsafe {
