@@ -254,7 +254,9 @@ mod tests {
             lethal.died(&text, Cause::Work, now);
             lethal.loaded(&image);
         }
-        (0..4).for_each(|_| drop(lethal.died(&image, Cause::Work, now)));
+        for _ in 0..4 {
+            lethal.died(&image, Cause::Work, now);
+        }
         let refused = lethal.refused(now + minutes(1));
         assert_eq!((refused.len(), refused[0].left), (1, minutes(19)));
         assert!(lethal.clear(now) && !lethal.clear(now));

@@ -142,19 +142,23 @@ fn bmp(head: &[u8; 32]) -> Pixel {
 }
 
 fn webp(head: &[u8; 32]) -> Option<Pixel> {
-    let lossless = |width, height| Pixel { width, height, decoding: 130, channels: 4 };
     match &head[12..16] {
         b"VP8 " => {
             let (width, height) = (u16_le(&head[26..]) & 0x3fff, u16_le(&head[28..]) & 0x3fff);
             Some(Pixel { width, height, decoding: 50, channels: 3 })
         }
+        // Four bytes are decoded, of which three are copied where there is no alpha.
         b"VP8L" => {
             let bits = u32_le(&head[21..]);
             let (width, height) = ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1);
-            Some(lossless(width, height))
+            let (decoding, channels) = if bits >> 28 & 1 == 1 { (100, 4) } else { (80, 3) };
+            Some(Pixel { width, height, decoding, channels })
         }
         // What is inside comes later; the most that it may be.
-        b"VP8X" => Some(lossless(u24_le(&head[24..]) + 1, u24_le(&head[27..]) + 1)),
+        b"VP8X" => {
+            let (width, height) = (u24_le(&head[24..]) + 1, u24_le(&head[27..]) + 1);
+            Some(Pixel { width, height, decoding: 120, channels: 4 })
+        }
         _ => None,
     }
 }

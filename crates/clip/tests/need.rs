@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use pgclip_clip::decode::{DecodeError, Decoded, Limits, decode};
+use pgclip_clip::decode::{Decoded, Limits, decode};
 use pgclip_clip::model::{ImageConfig, Interpolation, ResizeMode};
 use pgclip_clip::need::{Need, need};
 use pgclip_clip::preprocess::Preprocessor;

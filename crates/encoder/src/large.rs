@@ -57,7 +57,7 @@ pub struct LargeLane {
 #[derive(Debug)]
 struct Queue {
     items: VecDeque<Large>,
-    /// When its first item came to be the first.
+    /// When it began to wait, or was last served.
     since: u64,
 }
 
@@ -112,7 +112,12 @@ impl LargeLane {
     /// The memory of an image is free again.
     pub fn freed(&mut self, slot: Slot) {
         if let Some(at) = self.running.iter().position(|running| running.slot == slot) {
-            self.running.swap_remove(at);
+            let Running { connection, .. } = self.running.swap_remove(at);
+            // Served just now: those who have been waiting meanwhile are first.
+            self.clock += 1;
+            if let Some(queue) = self.queues.get_mut(&connection) {
+                queue.since = self.clock;
+            }
         }
     }
 
