@@ -36,7 +36,8 @@ impl Need {
             0 => UNKNOWN_PIXELS,
             known => known,
         };
-        Limits { pixels: limits.pixels.min(pixels), ..*limits }
+        let memory = limits.memory.min(self.bytes);
+        Limits { pixels: limits.pixels.min(pixels), memory, ..*limits }
     }
 
     fn pixels(&self) -> u64 {
@@ -58,11 +59,13 @@ struct Pixel {
     decoding: u64,
     /// Of the decoded image, as `Mode::channels`.
     channels: u64,
+    /// Bytes of a part that is decoded by itself, and may reach beyond the image.
+    part: u64,
 }
 
 impl Pixel {
     fn need(self, oriented: bool) -> Need {
-        let Self { width, height, decoding, channels } = self;
+        let Self { width, height, decoding, channels, part } = self;
         let pixels = width.saturating_mul(height);
         // The resize multiplies with alpha in a copy, and turns tall images; a camera's turn is
         // another copy, made before.
@@ -70,7 +73,10 @@ impl Pixel {
         let tall = if height > width { channels } else { 0 };
         let resizing = channels + (alpha + tall).max(if oriented { channels } else { 0 });
         let per_pixel = decoding.max(10 * resizing);
-        let bytes = pixels.saturating_mul(per_pixel) / 10 + PER_SIDE * (width + height) + BASE;
+        let bytes = (pixels.saturating_mul(per_pixel) / 10)
+            .saturating_add(PER_SIDE.saturating_mul(width.saturating_add(height)))
+            .saturating_add(part)
+            .saturating_add(BASE);
         Need { width, height, bytes }
     }
 }
@@ -125,7 +131,7 @@ fn png(head: &[u8; 32]) -> Pixel {
         8 => 10 * channels,
         _ => 15 * channels,
     };
-    Pixel { width, height, decoding, channels }
+    Pixel { width, height, decoding, channels, part: 0 }
 }
 
 fn bmp(head: &[u8; 32]) -> Pixel {
@@ -138,26 +144,26 @@ fn bmp(head: &[u8; 32]) -> Pixel {
         }
     };
     let channels = if bits == 32 { 4 } else { 3 };
-    Pixel { width, height, decoding: 10 * (channels + 1), channels }
+    Pixel { width, height, decoding: 10 * (channels + 1), channels, part: 0 }
 }
 
 fn webp(head: &[u8; 32]) -> Option<Pixel> {
     match &head[12..16] {
         b"VP8 " => {
             let (width, height) = (u16_le(&head[26..]) & 0x3fff, u16_le(&head[28..]) & 0x3fff);
-            Some(Pixel { width, height, decoding: 50, channels: 3 })
+            Some(Pixel { width, height, decoding: 50, channels: 3, part: 0 })
         }
         // Four bytes are decoded, of which three are copied where there is no alpha.
         b"VP8L" => {
             let bits = u32_le(&head[21..]);
             let (width, height) = ((bits & 0x3fff) + 1, (bits >> 14 & 0x3fff) + 1);
             let (decoding, channels) = if bits >> 28 & 1 == 1 { (100, 4) } else { (80, 3) };
-            Some(Pixel { width, height, decoding, channels })
+            Some(Pixel { width, height, decoding, channels, part: 0 })
         }
         // What is inside comes later; the most that it may be.
         b"VP8X" => {
             let (width, height) = (u24_le(&head[24..]) + 1, u24_le(&head[27..]) + 1);
-            Some(Pixel { width, height, decoding: 120, channels: 4 })
+            Some(Pixel { width, height, decoding: 120, channels: 4, part: 0 })
         }
         _ => None,
     }
@@ -211,7 +217,7 @@ impl<S: Read + Seek> Header<'_, S> {
         let frame: [u8; 9] = self.at(at + 1)?;
         let width = screen.0.max(u16_le(&frame) + u16_le(&frame[4..]));
         let height = screen.1.max(u16_le(&frame[2..]) + u16_le(&frame[6..]));
-        Some(Pixel { width, height, decoding: 20, channels: 1 })
+        Some(Pixel { width, height, decoding: 20, channels: 1, part: 0 })
     }
 
     /// The end of a GIF's data blocks.
@@ -242,7 +248,7 @@ impl<S: Read + Seek> Header<'_, S> {
                             let kept = progressive || u64::from(first) < parts;
                             let channels = if parts == 2 { 3 } else { parts.clamp(1, 4) };
                             let decoding = 10 * channels + if kept { 3 * samples } else { samples };
-                            return Some(Pixel { width, height, decoding, channels });
+                            return Some(Pixel { width, height, decoding, channels, part: 0 });
                         }
                         _ => {}
                     }
@@ -290,6 +296,7 @@ impl<S: Read + Seek> Header<'_, S> {
             if big { (number(&head[8..16]), 8, 20) } else { (number(&head[4..8]), 2, 12) };
         let count: [u8; 8] = self.at_most(start).ok()?;
         let (mut width, mut height, mut bits, mut samples) = (0, 0, 1, 1);
+        let mut tile = (0, 0);
         for entry in 0..number(&count[..count_bytes]).min(MOST_STEPS) {
             let offset = start.checked_add(count_bytes as u64 + entry * entry_bytes)?;
             let entry: [u8; 20] = self.at_most(offset).ok()?;
@@ -307,20 +314,25 @@ impl<S: Read + Seek> Header<'_, S> {
             match tag {
                 256 => width = single(),
                 257 => height = single(),
-                258 if count * size as u64 <= inline as u64 => bits = single(),
+                258 if count.saturating_mul(size as u64) <= inline as u64 => bits = single(),
                 // A list elsewhere: its first, the others being the same.
                 258 => {
                     let first: [u8; 8] = self.at_most(number(&entry[value..][..inline])).ok()?;
                     bits = number(&first[..size]);
                 }
                 277 => samples = single(),
+                322 => tile.0 = single(),
+                323 => tile.1 = single(),
                 _ => {}
             }
         }
         let (bits, samples) = (bits.clamp(1, 64), samples.clamp(1, 8));
         let stored = (10 * bits * samples).div_ceil(8).max(10);
         let channels = samples.min(4);
-        Some(Pixel { width, height, decoding: 2 * stored + 10 * channels, channels })
+        // Twice: as it is stored, and with what is predicted undone.
+        let part = tile.0.saturating_mul(tile.1).saturating_mul(stored) / 10;
+        let (decoding, part) = (2 * stored + 10 * channels, part.saturating_mul(2));
+        Some(Pixel { width, height, decoding, channels, part })
     }
 }
 

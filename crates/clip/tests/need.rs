@@ -123,3 +123,44 @@ fn what_is_promised_is_enough_and_not_much_more() {
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(read >= 100, "{read}");
 }
+
+/// Nothing in a header makes the look at it fail, or costs more than a moment.
+#[test]
+fn damaged_headers_are_looked_at_without_a_panic() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/need");
+    for entry in fs::read_dir(folder).unwrap() {
+        let whole = fs::read(entry.unwrap().path()).unwrap();
+        let head = whole.len().min(700);
+        for (at, value) in (0..head).flat_map(|at| [0, 1, 0x7f, 0xff].map(|value| (at, value))) {
+            let mut damaged = whole.clone();
+            damaged[at] = value;
+            of(&damaged, &Limits::default());
+        }
+        for length in 0..head {
+            of(&whole[..length], &Limits::default());
+        }
+        // TIFF keeps its directory at the end.
+        for at in whole.len().saturating_sub(400)..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] = 0xff;
+            of(&damaged, &Limits::default());
+        }
+    }
+}
+
+/// A TIFF of a few pixels may have tiles of any size, which are decoded whole.
+#[test]
+fn tiles_count() {
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    let tags = [(256, 10), (257, 10), (258, 8), (277, 3), (322, 30_000), (323, 30_000)];
+    file.extend((tags.len() as u16).to_le_bytes());
+    for (tag, value) in tags {
+        file.extend(u16::to_le_bytes(tag));
+        file.extend(4_u16.to_le_bytes());
+        file.extend(1_u32.to_le_bytes());
+        file.extend(u32::to_le_bytes(value));
+    }
+    let need = of(&file, &Limits::default());
+    assert_eq!((need.width, need.height), (10, 10));
+    assert!(need.bytes > 3 * 30_000 * 30_000, "{}", need.bytes);
+}
