@@ -62,6 +62,7 @@ pub static MAX_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(500);
 pub static MAX_TEXT_WAIT_US: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_QUEUE: GucSetting<i32> = GucSetting::<i32>::new(4096);
 pub static MAX_REQUEST_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(1024);
+pub static MAX_DECODE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(2048);
 pub static ENCODER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300);
 pub static GPU_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_MODELS: GucSetting<i32> = GucSetting::<i32>::new(4);
@@ -151,6 +152,14 @@ pub fn init() {
         c"",
         &MAX_REQUEST_MEMORY,
         256..=1_048_576,
+        GucFlags::UNIT_MB,
+    );
+    encoder_int(
+        c"pgclip.max_decode_memory",
+        c"Memory for all images together that the encoder is decoding.",
+        c"Large images wait for it; one that needs more than three quarters of it is refused.",
+        &MAX_DECODE_MEMORY,
+        64..=1_048_576,
         GucFlags::UNIT_MB,
     );
     encoder_int(

@@ -67,6 +67,40 @@ fn an_inference_that_does_not_end_fails_its_own_statement() -> Result<()> {
     })
 }
 
+/// Registers a model whose text tower hangs while it is loaded, and ends the encoder by `signal`
+/// each time in the midst of that. The error, and how many encoders were ended.
+fn register_killed(
+    client: &mut Client,
+    observer: &mut Client,
+    name: &str,
+    directory: &std::path::Path,
+    signal: libc::c_int,
+) -> Result<(String, String, u32)> {
+    let register =
+        format!("SELECT clip_register_model('{name}', '{}')", directory.to_str().unwrap());
+    let loading = format!(
+        "SELECT pid FROM clip_status
+          WHERE EXISTS (SELECT FROM unnest(models) AS m WHERE m LIKE '{name} %')"
+    );
+    let mut deaths = 0;
+    let error = std::thread::scope(|scope| {
+        let running = scope.spawn(|| client.batch_execute(&register).err());
+        while !running.is_finished() {
+            if let Ok(Some(row)) = observer.query_opt(&loading, &[]) {
+                std::thread::sleep(Duration::from_millis(300));
+                // SAFETY: kill takes any numbers.
+                unsafe { libc::kill(row.get::<_, i32>(0), signal) };
+                deaths += 1;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        running.join().map_err(|_| anyhow::anyhow!("the thread panicked"))
+    })?;
+    let error = error.context("it was registered")?;
+    let error = error.as_db_error().context("no error of the server's")?;
+    Ok((error.code().code().into(), error.message().into(), deaths))
+}
+
 /// Each statement that named such a model ended another encoder, for ever.
 #[test]
 fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Result<()> {
@@ -75,51 +109,36 @@ fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Resu
         let mut observer = cluster.connect()?;
         let lethal = cluster.data().with_file_name("lethal");
         trapdoor::make(&lethal, "lethal", "probe")?;
-        let register =
-            format!("SELECT clip_register_model('lethal', '{}')", lethal.to_str().unwrap());
-        // An abort, and the end that the kernel gives when memory is out.
-        let signals = [libc::SIGABRT, libc::SIGKILL];
         let mut deaths = 0;
-        // The tower hangs while it is loaded; a signal ends the encoder in the midst of it.
-        let mut run = |client: &mut Client| -> Result<(String, String)> {
-            let error = std::thread::scope(|scope| {
-                let running = scope.spawn(|| client.batch_execute(&register).err());
-                while !running.is_finished() {
-                    let loading = "SELECT pid FROM clip_status
-                        WHERE EXISTS (SELECT FROM unnest(models) AS m WHERE m LIKE 'lethal %')";
-                    if let Ok(Some(row)) = observer.query_opt(loading, &[]) {
-                        std::thread::sleep(Duration::from_millis(300));
-                        // SAFETY: kill takes any numbers.
-                        unsafe { libc::kill(row.get::<_, i32>(0), signals[deaths % 2]) };
-                        deaths += 1;
-                    }
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                running.join().map_err(|_| anyhow::anyhow!("the thread panicked"))
-            })?;
-            let error = error.context("it was registered")?;
-            let error = error.as_db_error().context("no error of the server's")?;
-            Ok((error.code().code().into(), error.message().into()))
+        let mut run = |client: &mut Client, signal| -> Result<(String, String)> {
+            let (state, message, more) =
+                register_killed(client, &mut observer, "lethal", &lethal, signal)?;
+            deaths += more;
+            Ok((state, message))
         };
         // The first encoder was confined before the model was there, and ended by itself.
-        let (mut state, mut message) = run(&mut client)?;
+        let (mut state, mut message) = run(&mut client, libc::SIGABRT)?;
         assert_eq!(state, "58000", "{message}");
         while state == "58000" {
-            (state, message) = run(&mut client)?;
+            (state, message) = run(&mut client, libc::SIGSEGV)?;
         }
         assert_eq!(state, "55000", "{message}");
-        assert!(message.contains("lethal"), "{message}");
+        assert!(message.contains("lethal") && message.contains("tried again in"), "{message}");
         anyhow::ensure!(deaths == 3, "{deaths} deaths");
         let log = cluster.log();
         assert!(
             log.contains("was ended by signal 6 while it loaded text.onnx of model \"lethal\"")
         );
-        assert!(log.contains("WARNING:  pgclip: model \"lethal\" has ended the encoder 3 times"));
+        let told = "WARNING:  pgclip: model \"lethal\" has ended the encoder time and again while \
+                    it was loaded and is refused for 10 minutes";
+        assert!(log.contains(told));
 
-        let refused = "SELECT refused = '{lethal}' FROM clip_status";
+        let refused = "SELECT refused[1] ~ '^lethal \\(again in \\d+ s\\)$' FROM clip_status";
         assert!(value::<bool>(&mut client, refused)?);
         assert!(value::<bool>(&mut client, ENCODE)?);
         let before = pid(&mut client)?;
+        let register =
+            format!("SELECT clip_register_model('lethal', '{}')", lethal.to_str().unwrap());
         assert_eq!(sqlstate(client.batch_execute(&register)), "55000");
         assert_eq!(pid(&mut client)?, before);
 
@@ -127,6 +146,56 @@ fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Resu
         cluster.wait_for("another try", || {
             value::<bool>(&mut client, "SELECT refused = '{}' FROM clip_status")
         })
+    })
+}
+
+/// An operator's kills, or the kernel's, while a model happened to be loaded, once made the model
+/// refused until a reload.
+#[test]
+fn kills_from_outside_are_not_held_against_a_model() -> Result<()> {
+    let (cluster, mut client) = started("outside")?;
+    with_log(&cluster, || {
+        let mut observer = cluster.connect()?;
+        let innocent = cluster.data().with_file_name("innocent");
+        trapdoor::make(&innocent, "innocent", "probe")?;
+        let mut deaths = 0;
+        while deaths < 5 {
+            let (state, message, more) =
+                register_killed(&mut client, &mut observer, "innocent", &innocent, libc::SIGKILL)?;
+            assert_eq!(state, "58000", "{message}");
+            deaths += more;
+        }
+        let log = cluster.log();
+        assert!(
+            log.contains("was ended by signal 9 while it loaded text.onnx of model \"innocent\"")
+        );
+        assert!(!log.contains("is refused for") && !log.contains("memory ran out"));
+        cluster.wait_for("the next encoder", || {
+            value::<bool>(&mut client, "SELECT refused = '{}' FROM clip_status")
+        })
+    })
+}
+
+/// A model that hangs while it is loaded is ended by the supervisor's own SIGKILL: that is the
+/// model's doing.
+#[test]
+fn a_load_that_hangs_counts_as_a_crash() -> Result<()> {
+    let (cluster, mut client) = started("hanging")?;
+    with_log(&cluster, || {
+        let hanging = cluster.data().with_file_name("hanging");
+        trapdoor::make(&hanging, "hanging", "probe")?;
+        let register =
+            format!("SELECT clip_register_model('hanging', '{}')", hanging.to_str().unwrap());
+        let mut state = String::from("58000");
+        while state == "58000" {
+            state = sqlstate(client.batch_execute(&register));
+        }
+        assert_eq!(state, "55000");
+        assert_eq!(
+            cluster.log().matches("does not come to the end of its work and was killed").count(),
+            3
+        );
+        Ok(())
     })
 }
 

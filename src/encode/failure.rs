@@ -92,7 +92,9 @@ fn own_hint(kind: ErrorKind) -> Option<String> {
             "The value must be the whole of a JPEG, PNG, WebP, BMP, TIFF or GIF file.".into()
         }
         ErrorKind::ImageTooLarge => {
-            "Store the image smaller, or raise \"pgclip.max_megapixels\".".into()
+            "Store the image smaller, or raise \"pgclip.max_megapixels\" or \
+             \"pgclip.max_decode_memory\"."
+                .into()
         }
         ErrorKind::TextTooLong => {
             format!("A text has at most {MAX_TEXT_BYTES} bytes; models read its beginning only.")

@@ -44,6 +44,7 @@ pub fn command_line() -> Vec<OsString> {
         ("--max-text-wait-us", settings::MAX_TEXT_WAIT_US.get()),
         ("--max-queue", settings::MAX_QUEUE.get()),
         ("--max-memory", settings::MAX_REQUEST_MEMORY.get()),
+        ("--max-decode-memory", settings::MAX_DECODE_MEMORY.get()),
         ("--max-models", settings::MAX_MODELS.get()),
         ("--max-megapixels", settings::MAX_MEGAPIXELS.get()),
         ("--gpu-memory", settings::GPU_MEMORY_LIMIT.get()),

@@ -6,8 +6,8 @@
 //! Preloaded, the server starts it; else the first backend that finds no encoder does. A lock on
 //! [`place::LOCK`] makes it the only one. A start that fails leaves its reason in
 //! [`place::FAILURE`], for backends to tell their users. An encoder that hangs is killed. A model
-//! that was being loaded when the encoder died, time and again, is refused by the next encoder,
-//! until the configuration is reloaded or the server started anew.
+//! that ended encoders while it was loaded, time and again, is refused by the next for some time
+//! (`pgclip_clip::lethal`), at most until the configuration is reloaded or the server started anew.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -18,7 +18,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use pgclip_clip::report::{Load, TOO_NEW};
+use pgclip_clip::lethal::{Cause, End, Lethal};
+use pgclip_clip::report::{Load, Why};
 use pgrx::bgworkers::{
     BackgroundWorker, BackgroundWorkerBuilder, BgWorkerStartTime, SignalWakeFlags,
 };
@@ -42,8 +43,6 @@ const WATCH: Duration = Duration::from_secs(1);
 const FLOOD: Duration = Duration::from_millis(100);
 /// Deaths by signal in a row that make a failure of it.
 const CRASH_LOOP: u32 = 4;
-/// Deaths while a model was loaded after which it is not loaded any more.
-const LETHAL: u32 = 3;
 
 fn builder() -> BackgroundWorkerBuilder {
     BackgroundWorkerBuilder::new("pgclip supervisor")
@@ -146,8 +145,8 @@ struct Supervisor {
     deaths: u32,
     /// Encoders started.
     starts: u32,
-    /// What was being loaded when an encoder died, and how often in a row.
-    lethal: Vec<(Load, u32)>,
+    /// What was being loaded when encoders died.
+    lethal: Lethal,
     revival: Revival,
 }
 
@@ -222,10 +221,13 @@ impl Supervisor {
     fn look(&mut self, mut watched: Watched, starting: bool) -> State {
         watched.listen();
         for load in watched.loaded.drain(..) {
-            self.lethal.retain(|(other, deaths)| *other != load || *deaths >= LETHAL);
+            self.lethal.loaded(&load);
         }
         match watched.child.try_wait() {
-            Ok(None) => watched.kill_if_hung(),
+            Ok(None) => {
+                watched.count_memory_kills();
+                watched.kill_if_hung();
+            }
             ended => return self.died(watched, ended, starting),
         }
         if starting && socket::connect().is_err() {
@@ -241,8 +243,8 @@ impl Supervisor {
         self.line = process::command_line();
         let mut line = self.line.clone();
         line.extend(["--restarts".into(), self.starts.to_string().into()]);
-        for (load, _) in self.lethal.iter().filter(|(_, deaths)| *deaths >= LETHAL) {
-            line.extend(["--refuse".into(), load.model.to_text('=').into()]);
+        for refusal in self.lethal.refused(Instant::now()) {
+            line.extend(["--refuse".into(), refusal.to_text().into()]);
         }
         match process::start(&line) {
             Ok(child) => {
@@ -266,22 +268,31 @@ impl Supervisor {
         starting: bool,
     ) -> State {
         watched.listen_out();
-        let (mut how, by_signal) = match (&ended, watched.hung) {
-            (Err(error), _) => (format!("cannot be waited for: {error}"), false),
-            (Ok(_), Some(why)) => (format!("{why} and was killed"), true),
-            (Ok(status), None) => {
-                match status.map(|status| (status.signal(), status.code())).unwrap_or_default() {
-                    (Some(signal), _) => (format!("was ended by signal {signal}"), true),
-                    (_, Some(code)) => (format!("exited with code {code}"), false),
-                    _ => ("ended".to_owned(), false),
-                }
-            }
+        let end = match (&ended, watched.hung) {
+            (Ok(_), Some(_)) => End::Hung,
+            (Ok(Some(status)), None) => match (status.signal(), status.code()) {
+                (Some(signal), _) => End::Signal(signal),
+                (_, Some(code)) => End::Exited(code),
+                _ => End::Unknown,
+            },
+            _ => End::Unknown,
         };
-        let by_itself = |status: &ExitStatus| [Some(0), Some(TOO_NEW)].contains(&status.code());
-        if !matches!(&ended, Ok(Some(status)) if by_itself(status)) {
+        let cause = Cause::of(end, watched.memory_ran_out());
+        let by_signal = matches!(end, End::Signal(_) | End::Hung);
+        let mut how = match (&ended, end) {
+            (Err(error), _) => format!("cannot be waited for: {error}"),
+            (_, End::Hung) => format!("{} and was killed", watched.hung.unwrap_or_default()),
+            (_, End::Signal(signal)) => format!("was ended by signal {signal}"),
+            (_, End::Exited(code)) => format!("exited with code {code}"),
+            _ => "ended".to_owned(),
+        };
+        if cause == Cause::Memory {
+            how += ", it seems by the kernel, since memory had run out,";
+        }
+        if cause != Cause::Itself {
             for load in &watched.loading {
                 how += &format!(" while it loaded {} of model \"{}\"", load.file, load.model.name);
-                self.blame(load);
+                self.blame(load, cause);
             }
         }
         self.deaths = if watched.since.elapsed() >= SETTLED { 1 } else { self.deaths + 1 };
@@ -293,20 +304,22 @@ impl Supervisor {
         State::Due(Instant::now() + self.backoff())
     }
 
-    /// Counts a death against what was being loaded.
-    fn blame(&mut self, load: &Load) {
-        let at = self.lethal.iter().position(|(other, _)| other == load).unwrap_or_else(|| {
-            self.lethal.push((load.clone(), 0));
-            self.lethal.len() - 1
-        });
-        let deaths = &mut self.lethal[at].1;
-        *deaths += 1;
-        if *deaths == LETHAL {
-            pgrx::warning!(
-                "pgclip: model \"{}\" has ended the encoder {LETHAL} times while it was loaded and \
-                 is refused from now on",
-                load.model.name
-            );
+    /// Counts a death against what was being loaded, where that may be its cause.
+    fn blame(&mut self, load: &Load, cause: Cause) {
+        let name = &load.model.name;
+        match self.lethal.died(load, cause, Instant::now()) {
+            Some((time, Why::Crash)) => pgrx::warning!(
+                "pgclip: model \"{name}\" has ended the encoder time and again while it was loaded \
+                 and is refused for {} minutes",
+                time.as_secs() / 60
+            ),
+            Some((time, Why::Memory)) => pgrx::warning!(
+                "pgclip: memory ran out each time that model \"{name}\" was loaded: it may be too \
+                 large for this machine or control group beside what else runs there; it is tried \
+                 again in {} minutes",
+                time.as_secs() / 60
+            ),
+            None => {}
         }
     }
 
@@ -340,8 +353,7 @@ impl Supervisor {
         // SAFETY: what every server process does on SIGHUP, at a point where no setting is in use.
         unsafe { pg_sys::ProcessConfigFile(pg_sys::GucContext::PGC_SIGHUP) };
         self.deaths = 0;
-        let refused = self.lethal.iter().any(|(_, deaths)| *deaths >= LETHAL);
-        self.lethal.clear();
+        let refused = self.lethal.clear(Instant::now());
         let state = std::mem::replace(&mut self.state, State::Due(Instant::now()));
         match state {
             State::Starting(watched) | State::Running(watched)

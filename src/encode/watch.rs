@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process::{Child, ChildStderr, ChildStdout};
 use std::time::{Duration, Instant};
 
+use pgclip_clip::lethal;
 use pgclip_clip::report::{Level, Lines, Load, Log, Notice};
 
 use crate::settings;
@@ -17,6 +18,8 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 const SHORTEST: Duration = Duration::from_secs(3);
 /// How many times longer than a batch the load of a model may take.
 const LOADING: u32 = 4;
+/// How often the kernel's kills are counted.
+const COUNT: Duration = Duration::from_secs(5);
 /// Bytes read at once, and of one stream before the supervisor looks at other things.
 const CHUNK: usize = 64 * 1024;
 
@@ -38,6 +41,10 @@ pub struct Watched {
     pub loaded: Vec<Load>,
     /// Why it was killed.
     pub hung: Option<&'static str>,
+    /// Processes that the kernel had killed for want of memory, at two moments of late, and the
+    /// second of these.
+    memory_kills: [u64; 2],
+    counted: Instant,
 }
 
 impl Watched {
@@ -65,6 +72,8 @@ impl Watched {
             loading: Vec::new(),
             loaded: Vec::new(),
             hung: None,
+            memory_kills: [memory_kills(); 2],
+            counted: now,
         }
     }
 
@@ -115,6 +124,20 @@ impl Watched {
         self.log.finish(Instant::now()).into_iter().for_each(say);
     }
 
+    /// It lives: what the kernel has killed so far was something else.
+    pub fn count_memory_kills(&mut self) {
+        if self.counted.elapsed() >= COUNT {
+            self.memory_kills = [self.memory_kills[1], memory_kills()];
+            self.counted = Instant::now();
+        }
+    }
+
+    /// Whether the kernel has killed anything for want of memory of late: this encoder, it seems, if
+    /// something has. Not just since the last count, since a large process takes its time to end.
+    pub fn memory_ran_out(&self) -> bool {
+        memory_kills() > self.memory_kills[0]
+    }
+
     /// Kills an encoder that hangs, once; that it has ended is seen as for any other.
     pub fn kill_if_hung(&mut self) {
         let limit = Duration::from_secs(settings::ENCODER_TIMEOUT.get() as u64);
@@ -135,6 +158,16 @@ impl Watched {
         pgrx::warning!("pgclip: the encoder with process id {id} {why}; killing it");
         let _ = self.child.kill();
     }
+}
+
+/// How many processes the kernel has killed for want of memory, here and in the server's control
+/// groups; what cannot be read counts for nothing.
+fn memory_kills() -> u64 {
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let counts = lethal::memory_files(&groups)
+        .into_iter()
+        .filter_map(|file| lethal::memory_kills(&std::fs::read_to_string(file).ok()?));
+    counts.sum()
 }
 
 /// Reads what is there, at most a chunk; the stream is closed at its end.

@@ -102,7 +102,7 @@ impl Default for Limits {
 
 impl Limits {
     /// Checks what a header says; `channels` are bytes per pixel while decoding.
-    fn check(&self, width: u64, height: u64, channels: u64) -> Result<(), DecodeError> {
+    pub(crate) fn check(&self, width: u64, height: u64, channels: u64) -> Result<(), DecodeError> {
         let (pixels, longest) = (width.saturating_mul(height), width.max(height));
         let what = format!("{width} × {height} pixels");
         if pixels > self.pixels {

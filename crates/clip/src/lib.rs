@@ -8,8 +8,11 @@
 
 #[cfg(feature = "image")]
 pub mod decode;
+pub mod lethal;
 pub mod model;
 mod model_check;
+#[cfg(feature = "image")]
+pub mod need;
 #[cfg(feature = "image")]
 pub mod preprocess;
 pub mod protocol;

@@ -48,6 +48,47 @@ pub struct Named {
     pub name: String,
 }
 
+/// Why a model is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It has ended the encoder.
+    Crash,
+    /// The kernel has ended the encoder, since memory had run out.
+    Memory,
+}
+
+/// A model that an encoder does not load at first, as its command line says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub model: Named,
+    pub why: Why,
+    /// How long yet.
+    pub left: Duration,
+}
+
+impl Refusal {
+    /// `SECONDS,WHY,DIGEST=NAME`, a second begun being a whole one.
+    pub fn to_text(&self) -> String {
+        let seconds = self.left.as_millis().div_ceil(1000);
+        let why = match self.why {
+            Why::Crash => "crash",
+            Why::Memory => "memory",
+        };
+        format!("{seconds},{why},{}", self.model.to_text('='))
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.splitn(3, ',');
+        let left = Duration::from_secs(fields.next()?.parse().ok()?);
+        let why = match fields.next()? {
+            "crash" => Why::Crash,
+            "memory" => Why::Memory,
+            _ => return None,
+        };
+        Some(Self { model: Named::parse(fields.next()?, '=')?, why, left })
+    }
+}
+
 impl Notice {
     pub fn to_line(&self) -> String {
         match self {
@@ -207,6 +248,14 @@ mod tests {
     fn a_notice_is_read_as_it_was_written() {
         let model = Named { digest: [0xa7; 32], name: "ViT-B-32".into() };
         assert_eq!(Named::parse(&model.to_text('='), '='), Some(model.clone()));
+        for why in [Why::Crash, Why::Memory] {
+            let left = Duration::from_secs(601);
+            let refusal = Refusal { model: model.clone(), why, left };
+            assert_eq!(Refusal::parse(&refusal.to_text()), Some(refusal));
+        }
+        for other in ["", "1,crash", "1,crash,a=b", "x,crash,", "sha256:00=name"] {
+            assert_eq!(Refusal::parse(other), None, "{other}");
+        }
         let load = Load { model, file: "text.onnx".into() };
         for notice in [
             Notice::Busy(Duration::from_millis(70_123)),

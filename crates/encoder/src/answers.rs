@@ -107,13 +107,13 @@ impl Answers {
         slots: &[Slot],
         results: Vec<ItemResult>,
         dimensions: usize,
-    ) -> Vec<Pending> {
+    ) -> Vec<(Ticket, Pending)> {
         let mut complete = Vec::new();
         for (slot, result) in slots.iter().zip(results) {
             let Some(pending) = self.pending.get_mut(&slot.ticket) else { continue };
             pending.set(slot.index, result, dimensions);
             if pending.is_complete() {
-                complete.extend(self.close(slot.ticket));
+                complete.extend(self.close(slot.ticket).map(|pending| (slot.ticket, pending)));
             }
         }
         complete
@@ -140,9 +140,9 @@ mod tests {
         let b = answers.open(pending(2, 7, 1)).unwrap();
         let slots = [Slot { ticket: a, index: 1 }, Slot { ticket: b, index: 0 }];
         let done = answers.complete(&slots, vec![result(1), result(2)], 1);
-        assert_eq!(done.iter().map(|p| (p.connection, p.id)).collect::<Vec<_>>(), [(2, 7)]);
+        assert_eq!(done.iter().map(|(_, p)| (p.connection, p.id)).collect::<Vec<_>>(), [(2, 7)]);
         let mut done = answers.complete(&[Slot { ticket: a, index: 0 }], vec![result(3)], 1);
-        let response = done.pop().unwrap().into_response();
+        let response = done.pop().unwrap().1.into_response();
         let items = vec![result(3), result(1)];
         assert_eq!(response, Response::Embeddings { id: 7, dimensions: 1, items });
     }

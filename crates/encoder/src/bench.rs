@@ -3,9 +3,10 @@
 //! command of its own; the images a second are the limit that a COPY is measured against.
 
 use crate::confine::Confinement;
-use crate::encode;
+use crate::encode::{self, Rules};
+use crate::large::Budget;
 use crate::models::Model;
-use crate::pipeline::{Batch, Done, Event, Lane, Pipeline, Slot};
+use crate::pipeline::{Batch, Done, Event, Lane, Pipeline, Slot, Ticket};
 use crate::process::cpu_time;
 use crate::settings::EngineOptions;
 use anyhow::{Context, ensure};
@@ -19,6 +20,8 @@ use std::time::{Duration, Instant};
 /// Images and bytes that are read of the folder at most: all are held in memory.
 const MAX_IMAGES: usize = 4096;
 const MAX_BYTES: usize = 1 << 30;
+
+const TICKET: Ticket = 0;
 
 #[derive(Args, Debug)]
 pub struct BenchOptions {
@@ -51,7 +54,11 @@ pub fn run(options: &BenchOptions) -> anyhow::Result<()> {
     let engine = &options.engine;
     let (emit, events) = channel();
     let pipeline =
-        Pipeline::start(engine, Confinement::none(), move |event| drop(emit.send(event)))?;
+        Pipeline::start(engine, Budget::unlimited(), Confinement::none(), move |event| {
+            drop(emit.send(event));
+        })?;
+    // Of all batches below.
+    pipeline.wanted.open(TICKET);
     let model = pipeline.models.open(&options.directory.display().to_string())?;
     encode::probe(&model)?;
     let bench = Bench { options, pipeline, events, model };
@@ -146,7 +153,7 @@ impl Bench<'_> {
     fn batch<T>(&self, items: Vec<T>) -> Batch<T> {
         let digest = self.model.digest();
         let model = ModelRef { directory: self.options.directory.display().to_string(), digest };
-        let slots = (0..items.len()).map(|index| Slot { ticket: 0, index }).collect();
+        let slots = (0..items.len()).map(|index| Slot { ticket: TICKET, index }).collect();
         Batch { model, slots, items }
     }
 
@@ -187,16 +194,22 @@ impl Bench<'_> {
 
     /// Images through decoding and resizing alone, and through inference alone.
     fn apart(&self, images: &[Image], size: usize) -> anyhow::Result<(Rate, Rate)> {
-        let limits = encode::limits(&self.options.engine);
+        let budget = &Budget::unlimited();
+        let rules = Rules {
+            limits: &encode::limits(&self.options.engine, budget),
+            budget,
+            confinement: &Confinement::none(),
+            wanted: &self.pipeline.wanted,
+        };
         let pool =
             rayon::ThreadPoolBuilder::new().num_threads(self.options.engine.threads()).build()?;
         let (mut prepare, mut infer) = (Rate::default(), Rate::default());
         let model = &self.model;
         let mut next = images.iter().cycle();
         while (prepare.elapsed + infer.elapsed).as_secs_f64() < self.options.seconds {
-            let batch: Vec<Image> = next.by_ref().take(size).cloned().collect();
-            let work = || encode::prepare(model, &batch, &limits, &Confinement::none());
-            let prepared = prepare.add(size, || Ok(pool.install(work)))?;
+            let batch = self.batch(next.by_ref().take(size).cloned().collect());
+            let work = || encode::prepare(model, batch, &rules);
+            let (_, prepared, _) = prepare.add(size, || Ok(pool.install(work)))?;
             infer.add(size, || Ok(encode::infer(prepared)?))?;
         }
         Ok((prepare, infer))

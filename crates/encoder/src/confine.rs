@@ -252,7 +252,7 @@ mod tests {
                 assert_eq!(denied(fs::read(at("data/secret")).map(drop)), enforced);
                 // Nor by way of a root that has a directory of the server's in it.
                 let root = top.to_str().unwrap();
-                let image = |path: &str| file::read(root, path, 100, &confinement);
+                let image = |path: &str| file::open(root, path, 100, &confinement)?.read();
                 assert_eq!(image("models/clip.json"), Ok(b"text".to_vec()));
                 assert_eq!(image("data/secret").is_err(), enforced);
                 assert_eq!(denied(fs::read_dir(at("data")).map(drop)), enforced);

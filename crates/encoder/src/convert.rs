@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use pgclip_clip::model::ResizeMode;
-use pgclip_export::{Activation, Options, Summary, Tower};
+use pgclip_export::{Activation, Options, Preprocessing, Summary, Tower};
 
 #[derive(Args, Debug)]
 pub struct ConvertOptions {
@@ -15,7 +15,8 @@ pub struct ConvertOptions {
     /// The model directory to make
     directory: PathBuf,
     /// Description of the architecture: open_clip_config.json, one of open_clip's model
-    /// configurations, or config.json [default: the one beside the weights]
+    /// configurations, or config.json with processor_config.json or preprocessor_config.json beside
+    /// it [default: the one beside the weights]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Name of the model [default: that of the directory]
@@ -23,6 +24,10 @@ pub struct ConvertOptions {
     name: Option<String>,
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
+    /// How images are prepared, where neither the description nor a file beside it tells it: the
+    /// shortest side to size, bicubic, and the centre of it, with this mean and deviation
+    #[arg(long, value_enum)]
+    preprocess: Option<Preprocess>,
     /// How images become square: cropped at the sides, or padded with black [default: as the
     /// description says]
     #[arg(long, value_enum)]
@@ -44,6 +49,16 @@ enum Precision {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum Preprocess {
+    /// OpenAI's, as nearly all CLIP models have it
+    Openai,
+    /// ImageNet's
+    Imagenet,
+    /// 0.5 and 0.5: values from -1 to 1
+    Inception,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Resize {
     Crop,
     Pad,
@@ -57,6 +72,11 @@ pub fn run(options: &ConvertOptions) -> anyhow::Result<()> {
             Precision::Fp16 => pgclip_export::Precision::Fp16,
             Precision::Fp16Storage => pgclip_export::Precision::Fp16Storage,
         },
+        preprocessing: options.preprocess.map(|preprocess| match preprocess {
+            Preprocess::Openai => Preprocessing::openai(),
+            Preprocess::Imagenet => Preprocessing::imagenet(),
+            Preprocess::Inception => Preprocessing::inception(),
+        }),
         resize: options.resize.map(|resize| match resize {
             Resize::Crop => ResizeMode::Crop,
             Resize::Pad => ResizeMode::Pad,
@@ -87,6 +107,7 @@ fn report(options: &ConvertOptions, summary: &Summary) -> String {
                 ResizeMode::Pad => "padding",
             }
         ),
+        format!("                mean {:?}, deviation {:?}", config.image.mean, config.image.std),
         format!("  text tower    {}", tower(&architecture.text)),
         format!(
             "                {} tokens at most, {} token ids",

@@ -5,14 +5,17 @@ use crate::backend::Tower;
 use crate::confine::Confinement;
 use crate::failure::Failure;
 use crate::file;
+use crate::large::Budget;
 use crate::models::Model;
-use crate::pipeline::ItemResult;
+use crate::pipeline::{Batch, ItemResult, Large, Slot, Wanted};
 use crate::settings::EngineOptions;
 use half::f16;
 use pgclip_clip::decode::{self, DecodeError, Limits};
+use pgclip_clip::need::need;
 use pgclip_clip::protocol::{ByteBuf, ErrorKind, Image, ItemError, MAX_TEXT_BYTES};
 use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
 use rayon::prelude::*;
+use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -27,79 +30,206 @@ pub struct Prepared {
 }
 
 /// Bounds on one image.
-pub fn limits(options: &EngineOptions) -> Limits {
+pub fn limits(options: &EngineOptions, budget: &Budget) -> Limits {
     let pixels = u64::from(options.max_megapixels) * 1_000_000;
     Limits {
         pixels,
+        memory: budget.large,
         exif_orientation: options.exif_orientation,
         scaled: options.scaled_decode,
         ..Limits::default()
     }
 }
 
-/// Reads, decodes, resizes and normalises images in parallel, on the pool that this runs in.
-pub fn prepare(
-    model: &Arc<Model>,
-    images: &[Image],
-    limits: &Limits,
-    confinement: &Confinement,
-) -> Prepared {
-    let exif_orientation = limits.exif_orientation || model.config().image.exif_orientation;
-    let limits = &Limits { exif_orientation, ..*limits };
-    let stride = 3 * model.image_size().pow(2);
-    let mut pixels = vec![0.0; images.len() * stride];
-    let errors: Vec<Option<ItemError>> = images
-        .par_iter()
-        .zip(pixels.par_chunks_exact_mut(stride))
-        .with_max_len(1)
-        .map(|(image, pixels)| prepare_one(model, image, limits, confinement, pixels).err())
-        .collect();
-    if errors.iter().any(Option::is_some) {
-        let good = errors.iter().enumerate().filter(|(_, error)| error.is_none());
-        let mut kept = 0;
-        for (from, _) in good {
-            pixels.copy_within(from * stride..(from + 1) * stride, kept * stride);
-            kept += 1;
-        }
-        pixels.truncate(kept * stride);
-    }
-    Prepared { model: model.clone(), pixels, errors }
+/// What images are read under.
+#[derive(Debug)]
+pub struct Rules<'a> {
+    pub limits: &'a Limits,
+    pub budget: &'a Budget,
+    pub confinement: &'a Confinement,
+    pub wanted: &'a Wanted,
 }
 
-/// One image, [3, S, S] into `pixels`. A panic in a decoder is an error of that image.
+/// What became of one image.
+enum Fate {
+    /// Its pixels are there.
+    Good,
+    Bad(ItemError),
+    /// It takes so many bytes that it waits for them elsewhere.
+    Large(u64),
+    /// Nobody waits for it any more.
+    Unwanted,
+}
+
+/// Reads, decodes, resizes and normalises a batch in parallel, on the pool that this runs in. What
+/// it holds of large images is given back untouched.
+pub fn prepare(
+    model: &Arc<Model>,
+    batch: Batch<Image>,
+    rules: &Rules,
+) -> (Vec<Slot>, Prepared, Vec<Large>) {
+    let stride = 3 * model.image_size().pow(2);
+    let mut pixels = vec![0.0; batch.items.len() * stride];
+    let fates: Vec<Fate> = batch
+        .items
+        .par_iter()
+        .zip(&batch.slots)
+        .zip(pixels.par_chunks_exact_mut(stride))
+        .with_max_len(1)
+        .map(|((image, slot), pixels)| {
+            one(model, image, *slot, rules, rules.budget.ordinary, pixels)
+        })
+        .collect();
+    let (mut slots, mut errors, mut large) = (Vec::new(), Vec::new(), Vec::new());
+    let mut good = 0;
+    let all = batch.slots.into_iter().zip(batch.items).zip(fates);
+    for (at, ((slot, image), fate)) in all.enumerate() {
+        match fate {
+            Fate::Good => {
+                if good < at {
+                    pixels.copy_within(at * stride..(at + 1) * stride, good * stride);
+                }
+                good += 1;
+                errors.push(None);
+                slots.push(slot);
+            }
+            Fate::Bad(error) => {
+                errors.push(Some(error));
+                slots.push(slot);
+            }
+            Fate::Large(need) => {
+                large.push(Large { model: batch.model.clone(), slot, image, need });
+            }
+            Fate::Unwanted => {}
+        }
+    }
+    pixels.truncate(good * stride);
+    (slots, Prepared { model: model.clone(), pixels, errors }, large)
+}
+
+/// The same of one large image, for which memory was set aside. `None`: nobody waits for it.
+pub fn prepare_large(model: &Arc<Model>, large: &Large, rules: &Rules) -> Option<Prepared> {
+    let mut pixels = vec![0.0; 3 * model.image_size().pow(2)];
+    let error = match one(model, &large.image, large.slot, rules, large.need, &mut pixels) {
+        Fate::Good => None,
+        Fate::Bad(error) => Some(error),
+        // Only a file can be another than the one that memory was set aside for.
+        Fate::Large(_) => Some(ItemError {
+            kind: ErrorKind::FileChanged,
+            message: "the file of the image was changed while it waited".into(),
+        }),
+        Fate::Unwanted => return None,
+    };
+    if error.is_some() {
+        pixels.clear();
+    }
+    Some(Prepared { model: model.clone(), pixels, errors: vec![error] })
+}
+
+/// One image, [3, S, S] into `pixels`, if it takes no more than `memory` bytes.
+fn one(
+    model: &Model,
+    image: &Image,
+    slot: Slot,
+    rules: &Rules,
+    memory: u64,
+    pixels: &mut [f32],
+) -> Fate {
+    if !rules.wanted.contains(slot.ticket) {
+        return Fate::Unwanted;
+    }
+    match prepare_one(model, image, rules, memory, pixels) {
+        Ok(None) => Fate::Good,
+        Ok(Some(need)) => Fate::Large(need),
+        Err(error) => Fate::Bad(error),
+    }
+}
+
+/// Reads the header, and where the image takes more than `memory` bytes says how many, else
+/// goes on. A panic in a decoder is an error of that image.
 fn prepare_one(
     model: &Model,
     image: &Image,
-    limits: &Limits,
-    confinement: &Confinement,
+    rules: &Rules,
+    memory: u64,
     pixels: &mut [f32],
-) -> Result<(), ItemError> {
-    let read;
-    let image = match image {
-        Image::Bytes(bytes) => bytes,
+) -> Result<Option<u64>, ItemError> {
+    let exif_orientation = rules.limits.exif_orientation || model.config().image.exif_orientation;
+    let limits = &Limits { exif_orientation, ..*rules.limits };
+    let (need, opened) = match image {
+        // These lie in the memory for requests.
+        Image::Bytes(bytes) => {
+            let source = &mut Cursor::new(&bytes[..]);
+            (need(source, exif_orientation).map_err(|error| unreadable(&error))?, None)
+        }
         Image::File { root, path } => {
-            read = file::read(root, path, limits.bytes, confinement)?;
-            &read
+            let mut opened = file::open(root, path, limits.bytes, rules.confinement)?;
+            let looked = need(&mut opened.file, exif_orientation);
+            let mut need = looked.map_err(|error| opened.failed(error))?;
+            need.bytes = need.bytes.saturating_add(opened.length());
+            (need, Some(opened))
         }
     };
+    need.check(limits).map_err(of_decoding)?;
+    if need.bytes > rules.budget.large.max(rules.budget.ordinary) {
+        let message = format!(
+            "the image is too large: {} × {} pixels take {} MB while they are decoded, the limit \
+             is {} MB",
+            need.width,
+            need.height,
+            need.bytes.div_ceil(1 << 20),
+            rules.budget.large >> 20
+        );
+        return Err(ItemError { kind: ErrorKind::ImageTooLarge, message });
+    }
+    if need.bytes > memory {
+        return Ok(Some(need.bytes));
+    }
+    let read;
+    let bytes = match (image, opened) {
+        (_, Some(opened)) => {
+            read = opened.read()?;
+            &read
+        }
+        (Image::Bytes(bytes), None) => &bytes[..],
+        (Image::File { .. }, None) => &[],
+    };
     let work = || -> Result<(), DecodeError> {
-        let decoded = decode::decode_for(image, limits, model.image_size())?;
+        let decoded = decode::decode_for(bytes, &need.limits(limits), model.image_size())?;
         model.preprocessor.normalise(&model.preprocessor.run(&decoded), pixels);
         Ok(())
     };
     match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            let kind = match error {
-                DecodeError::TooLarge { .. } => ErrorKind::ImageTooLarge,
-                _ => ErrorKind::BadImage,
-            };
-            Err(ItemError { kind, message: error.to_string() })
-        }
+        Ok(done) => done.map(|()| None).map_err(of_decoding),
         Err(_) => {
             let message = "the decoder failed on this image".to_owned();
             Err(ItemError { kind: ErrorKind::BadImage, message })
         }
+    }
+}
+
+fn of_decoding(error: DecodeError) -> ItemError {
+    let kind = match error {
+        DecodeError::TooLarge { .. } => ErrorKind::ImageTooLarge,
+        _ => ErrorKind::BadImage,
+    };
+    ItemError { kind, message: error.to_string() }
+}
+
+fn unreadable(error: &std::io::Error) -> ItemError {
+    ItemError { kind: ErrorKind::BadImage, message: format!("the image cannot be read: {error}") }
+}
+
+impl Prepared {
+    /// Images in it, good and bad.
+    pub fn len(&self) -> usize {
+        self.errors.len()
+    }
+
+    /// Adds the images of another, which is of the same model.
+    pub fn append(&mut self, other: Self) {
+        self.pixels.extend(other.pixels);
+        self.errors.extend(other.errors);
     }
 }
 

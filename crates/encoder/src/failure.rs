@@ -36,7 +36,7 @@ impl Failure {
             }
             ErrorKind::ModelRefused => {
                 "Mend or drop the model; a reload of the server's configuration lets it be tried \
-                 again."
+                 at once."
             }
             ErrorKind::VersionMismatch => {
                 "Install extension and encoder of one release, and restart the server."

@@ -6,44 +6,27 @@ use crate::confine::Confinement;
 use pgclip_clip::protocol::{ErrorKind, ItemError};
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 
-/// The bytes of the regular file `path` beneath the directory `root`, at most `most` of them.
-pub fn read(
-    root: &str,
-    path: &str,
-    most: usize,
-    confinement: &Confinement,
-) -> Result<Vec<u8>, ItemError> {
-    read_with(root, path, most, confinement, || ())
+/// A regular file beneath a root, opened.
+#[derive(Debug)]
+pub struct Opened<'a> {
+    pub file: File,
+    path: &'a str,
+    before: Metadata,
 }
 
-/// `between` is called between the first look at the file and its end.
-fn read_with(
+/// Opens the regular file `path` beneath the directory `root`, of at most `most` bytes.
+pub fn open<'a>(
     root: &str,
-    path: &str,
+    path: &'a str,
     most: usize,
     confinement: &Confinement,
-    between: impl FnOnce(),
-) -> Result<Vec<u8>, ItemError> {
-    let error = |kind, what: String| ItemError { kind, message: format!("file \"{path}\" {what}") };
-    let failed = |cause: io::Error| {
-        let (kind, what) = match cause.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) => (ErrorKind::FileNotFound, "does not exist"),
-            Some(libc::EXDEV) => (ErrorKind::FileRefused, "lies outside of its root"),
-            Some(libc::ELOOP) => (ErrorKind::FileRefused, "is a link, or is reached through one"),
-            Some(libc::ENOSYS) => {
-                (ErrorKind::FileRefused, "cannot be opened safely: that needs Linux 5.6 or later")
-            }
-            _ => (ErrorKind::FileRefused, ""),
-        };
-        match what {
-            "" => error(kind, format!("cannot be read: {cause}")),
-            what => error(kind, what.into()),
-        }
-    };
+) -> Result<Opened<'a>, ItemError> {
+    let error = |kind, what: String| error(path, kind, what);
+    let failed = |cause: io::Error| failed(path, cause);
     // O_PATH: a confined process that may read what is in a root may not always list it.
     let flags = libc::O_PATH | libc::O_DIRECTORY;
     let directory =
@@ -67,24 +50,67 @@ fn read_with(
     }
     // O_NONBLOCK: a pipe that took its place meanwhile does not wait for a writer.
     let flags = libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY;
-    let mut file = File::from(open_beneath(directory.as_raw_fd(), &name, flags).map_err(failed)?);
+    let file = File::from(open_beneath(directory.as_raw_fd(), &name, flags).map_err(failed)?);
     let before = file.metadata().map_err(failed)?;
     check_regular(&before).map_err(|what| error(ErrorKind::FileRefused, what))?;
     if before.len() > most as u64 {
         let what = format!("has {} bytes, the limit is {most} bytes", before.len());
         return Err(error(ErrorKind::ImageTooLarge, what));
     }
-    let mut bytes = Vec::with_capacity(before.len() as usize + 1);
-    between();
-    (&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(failed)?;
-    let after = file.metadata().map_err(failed)?;
-    let version = |data: &Metadata| {
-        (data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec())
-    };
-    if version(&before) != version(&after) || bytes.len() as u64 != before.len() {
-        return Err(error(ErrorKind::FileChanged, "was changed while it was read".into()));
+    Ok(Opened { file, path, before })
+}
+
+impl Opened<'_> {
+    /// Its length in bytes when it was opened.
+    pub fn length(&self) -> u64 {
+        self.before.len()
     }
-    Ok(bytes)
+
+    /// What a look into it failed by.
+    pub fn failed(&self, cause: io::Error) -> ItemError {
+        failed(self.path, cause)
+    }
+
+    /// All its bytes, as they were from the moment of opening on.
+    pub fn read(self) -> Result<Vec<u8>, ItemError> {
+        self.read_with(|| ())
+    }
+
+    /// `between` is called between the first look at the file and its end.
+    fn read_with(self, between: impl FnOnce()) -> Result<Vec<u8>, ItemError> {
+        let Self { mut file, path, before } = self;
+        let failed = |cause: io::Error| failed(path, cause);
+        file.rewind().map_err(failed)?;
+        let mut bytes = Vec::with_capacity(before.len() as usize + 1);
+        between();
+        (&mut file).take(before.len() + 1).read_to_end(&mut bytes).map_err(failed)?;
+        let after = file.metadata().map_err(failed)?;
+        let version = |data: &Metadata| {
+            (data.len(), data.mtime(), data.mtime_nsec(), data.ctime(), data.ctime_nsec())
+        };
+        if version(&before) != version(&after) || bytes.len() as u64 != before.len() {
+            let what = "was changed while it was read".into();
+            return Err(error(path, ErrorKind::FileChanged, what));
+        }
+        Ok(bytes)
+    }
+}
+
+fn error(path: &str, kind: ErrorKind, what: String) -> ItemError {
+    ItemError { kind, message: format!("file \"{path}\" {what}") }
+}
+
+fn failed(path: &str, cause: io::Error) -> ItemError {
+    let (kind, what) = match cause.raw_os_error() {
+        Some(libc::ENOENT | libc::ENOTDIR) => (ErrorKind::FileNotFound, "does not exist"),
+        Some(libc::EXDEV) => (ErrorKind::FileRefused, "lies outside of its root"),
+        Some(libc::ELOOP) => (ErrorKind::FileRefused, "is a link, or is reached through one"),
+        Some(libc::ENOSYS) => {
+            (ErrorKind::FileRefused, "cannot be opened safely: that needs Linux 5.6 or later")
+        }
+        _ => return error(path, ErrorKind::FileRefused, format!("cannot be read: {cause}")),
+    };
+    error(path, kind, what.into())
 }
 
 fn check_regular(found: &Metadata) -> Result<(), String> {
@@ -134,6 +160,15 @@ mod tests {
     use std::io::Write;
     use std::os::unix::fs::symlink;
     use std::os::unix::net::UnixListener;
+
+    fn read(
+        root: &str,
+        path: &str,
+        most: usize,
+        confinement: &Confinement,
+    ) -> Result<Vec<u8>, ItemError> {
+        open(root, path, most, confinement)?.read()
+    }
 
     #[test]
     fn only_regular_files_beneath_the_root_are_read() {
@@ -193,7 +228,8 @@ mod tests {
             || fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
         let truncate = || File::options().write(true).open(&path).unwrap().set_len(2).unwrap();
         for change in [&append as &dyn Fn(), &truncate] {
-            let error = read_with(root, "x", 100, &Confinement::none(), change).unwrap_err();
+            let opened = open(root, "x", 100, &Confinement::none()).unwrap();
+            let error = opened.read_with(change).unwrap_err();
             assert_eq!(error.kind, ErrorKind::FileChanged, "{error:?}");
         }
     }

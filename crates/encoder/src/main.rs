@@ -16,6 +16,7 @@ mod convert;
 mod encode;
 mod failure;
 mod file;
+mod large;
 mod models;
 mod pipeline;
 mod process;

@@ -12,10 +12,11 @@ use ort::value::TensorElementType;
 use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
-use pgclip_clip::report::{Load, Named, Notice};
+use pgclip_clip::report::{Load, Named, Notice, Refusal, Why};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
 
 /// A model, each tower of which is loaded when it is first needed: a backfill needs no
 /// text tower.
@@ -95,7 +96,7 @@ impl Model {
         if let Some(tower) = slot.get() {
             return Ok(tower.clone());
         }
-        let start = std::time::Instant::now();
+        let start = Instant::now();
         // The probe below is part of it: until then no inference has been seen to end.
         let model = Named { digest: self.digest(), name: self.name().into() };
         let _notice = Loading::begin(Load { model, file: file.into() });
@@ -170,18 +171,23 @@ impl Drop for Loading {
 pub struct Models {
     pub runtime: Arc<Runtime>,
     pub confinement: Confinement,
-    /// Models that ended the encoder while they were loaded, with their names.
-    refused: HashMap<[u8; 32], String>,
+    /// Models that ended the encoder while they were loaded, and until when they are refused.
+    refused: HashMap<[u8; 32], (Refusal, Instant)>,
     limit: usize,
     loaded: Mutex<Vec<Arc<Model>>>,
 }
 
 impl Models {
     pub fn new(options: &EngineOptions, confinement: Confinement) -> Self {
+        let now = Instant::now();
         Self {
             confinement,
             runtime: Arc::new(Runtime::new(options)),
-            refused: options.refuse.iter().map(|m| (m.digest, m.name.clone())).collect(),
+            refused: options
+                .refuse
+                .iter()
+                .map(|refusal| (refusal.model.digest, (refusal.clone(), now + refusal.left)))
+                .collect(),
             limit: options.max_models as usize,
             loaded: Mutex::default(),
         }
@@ -217,13 +223,20 @@ impl Models {
     }
 
     fn keep(&self, directory: ModelDir) -> Result<Arc<Model>, Failure> {
-        if self.refused.contains_key(&directory.digest) {
-            let message = format!(
-                "model \"{}\" in \"{}\" has ended the encoder too often while it was loaded",
-                directory.config.name,
-                directory.path.display()
-            );
-            return Err(Failure::new(ErrorKind::ModelRefused, message));
+        if let Some((why, left)) = self.is_refused(&directory.digest) {
+            let model =
+                format!("model \"{}\" in \"{}\"", directory.config.name, directory.path.display());
+            let (kind, what) = match why {
+                Why::Crash => (
+                    ErrorKind::ModelRefused,
+                    format!("{model} has ended the encoder too often while it was loaded"),
+                ),
+                Why::Memory => (
+                    ErrorKind::OutOfMemory,
+                    format!("memory ran out each time that {model} was loaded"),
+                ),
+            };
+            return Err(Failure::new(kind, format!("{what}; it is tried again in {left} s")));
         }
         let mut loaded = lock(&self.loaded);
         if let Some(model) = loaded.iter().find(|m| m.is(&directory.path, &directory.digest)) {
@@ -235,9 +248,27 @@ impl Models {
         Ok(model)
     }
 
-    /// For the status: the names of what is not loaded any more.
+    /// Whether a model is refused now: why, and for how many seconds.
+    fn is_refused(&self, digest: &[u8; 32]) -> Option<(Why, u64)> {
+        let (refusal, until) = self.refused.get(digest)?;
+        let left = until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then(|| (refusal.why, left.as_secs() + 1))
+    }
+
+    /// For the status: the names of what is not loaded for now.
     pub fn refused(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.refused.values().cloned().collect();
+        let mut names: Vec<String> = self
+            .refused
+            .iter()
+            .filter_map(|(digest, (refusal, _))| {
+                let (why, left) = self.is_refused(digest)?;
+                let why = match why {
+                    Why::Crash => "",
+                    Why::Memory => "out of memory, ",
+                };
+                Some(format!("{} ({why}again in {left} s)", refusal.model.name))
+            })
+            .collect();
         names.sort();
         names
     }

@@ -2,10 +2,12 @@
 //! free of threads and clocks, so that fairness, bounds and cancelling can be tested alone;
 //! the one thread that owns it is the server's.
 //!
-//! Requests take turns: each batch starts with the request at the front, which then goes to
-//! the back if something of it is left. A single image does not wait for the thousands of
-//! another's request, and other requests of the same model fill the batch up.
+//! Connections take turns, and the requests of each: a batch starts with the request at the front,
+//! whose connection then goes to the back with all that it has. A single image does not wait for
+//! the thousands of another's request, nor for its hundred requests, and other requests of the same
+//! model fill the batch up.
 
+use crate::answers::ConnectionId;
 use crate::pipeline::{Batch, Slot, Ticket};
 use pgclip_clip::protocol::ModelRef;
 use std::collections::VecDeque;
@@ -23,6 +25,7 @@ pub struct Lane<T> {
 
 #[derive(Debug)]
 struct Job<T> {
+    connection: ConnectionId,
     ticket: Ticket,
     model: ModelRef,
     /// Index in the request, and the item.
@@ -42,15 +45,17 @@ impl<T> Lane<T> {
         self.waiting
     }
 
-    /// Whether a request of `items` may come in. One that is larger than the bound may,
-    /// when nothing else waits.
-    pub fn has_room(&self, items: usize) -> bool {
-        self.waiting == 0 || self.waiting + items <= self.limit
+    /// Whether a request of `items` may come in where `others` of its kind wait elsewhere. One that
+    /// is larger than the bound may, when nothing else waits.
+    pub fn has_room(&self, items: usize, others: usize) -> bool {
+        let waiting = self.waiting + others;
+        waiting == 0 || waiting + items <= self.limit
     }
 
     /// Takes the items of a request in: each with its index there.
     pub fn push(
         &mut self,
+        connection: ConnectionId,
         ticket: Ticket,
         model: ModelRef,
         items: impl IntoIterator<Item = (usize, T)>,
@@ -59,7 +64,7 @@ impl<T> Lane<T> {
         let items: VecDeque<_> = items.into_iter().collect();
         self.waiting += items.len();
         if !items.is_empty() {
-            self.jobs.push_back(Job { ticket, model, items, arrived: now });
+            self.jobs.push_back(Job { connection, ticket, model, items, arrived: now });
         }
     }
 
@@ -85,7 +90,8 @@ impl<T> Lane<T> {
 
     /// Takes the next batch out.
     pub fn pop(&mut self) -> Option<Batch<T>> {
-        let model = self.jobs.front()?.model.clone();
+        let Job { connection, ticket, ref model, .. } = *self.jobs.front()?;
+        let model = model.clone();
         let mut batch = Batch { model, slots: Vec::new(), items: Vec::new() };
         for job in self.jobs.iter_mut().filter(|job| job.model == batch.model) {
             let take = job.items.len().min(self.max_batch - batch.items.len());
@@ -98,8 +104,14 @@ impl<T> Lane<T> {
             }
         }
         self.waiting -= batch.items.len();
-        self.jobs.rotate_left(1);
         self.jobs.retain(|job| !job.items.is_empty());
+        let (mut own, others): (VecDeque<_>, VecDeque<_>) =
+            self.jobs.drain(..).partition(|job| job.connection == connection);
+        if own.front().is_some_and(|job| job.ticket == ticket) {
+            own.rotate_left(1);
+        }
+        self.jobs = others;
+        self.jobs.extend(own);
         Some(batch)
     }
 }
@@ -117,7 +129,8 @@ mod tests {
     }
 
     fn push(lane: &mut Lane<u32>, ticket: Ticket, model_number: u8, items: u32, now: Instant) {
-        lane.push(ticket, model(model_number), (0..items).map(|i| (i as usize, i)), now);
+        // Each of a connection of its own.
+        lane.push(ticket, ticket, model(model_number), (0..items).map(|i| (i as usize, i)), now);
     }
 
     fn tickets(batch: &Batch<u32>) -> Vec<Ticket> {
@@ -153,14 +166,28 @@ mod tests {
         assert_eq!((tickets(&last), last.items), (vec![1; 3], vec![7, 8, 9]));
     }
 
+    /// A session with many requests on their way once had as many turns.
+    #[test]
+    fn many_requests_of_one_connection_do_not_hold_up_another() {
+        let (mut lane, now) = (lane(1000, 4), Instant::now());
+        for ticket in 1..=100 {
+            lane.push(1, ticket, model(1), (0..8).map(|i| (i as usize, i)), now);
+        }
+        lane.push(2, 101, model(2), [(0, 0)], now);
+        assert_eq!(tickets(&lane.pop().unwrap()), [1; 4]);
+        assert_eq!(tickets(&lane.pop().unwrap()), [101]);
+        // Nor do its requests hold up each other.
+        assert_eq!(tickets(&lane.pop().unwrap()), [2; 4]);
+    }
+
     #[test]
     fn the_lane_is_bounded_but_takes_any_one_request() {
         let (mut lane, now) = (lane(10, 4), Instant::now());
-        assert!(lane.has_room(4096));
+        assert!(lane.has_room(4096, 0));
         push(&mut lane, 1, 1, 8, now);
-        assert!(lane.has_room(2) && !lane.has_room(3));
+        assert!(lane.has_room(2, 0) && !lane.has_room(3, 0) && !lane.has_room(2, 1));
         lane.pop();
-        assert!(lane.has_room(6) && !lane.has_room(7));
+        assert!(lane.has_room(6, 0) && !lane.has_room(7, 0));
     }
 
     #[test]

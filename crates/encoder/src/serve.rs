@@ -41,7 +41,7 @@ pub fn run(options: ServeOptions) -> anyhow::Result<()> {
     if options.data_directory.is_some() {
         tracing::info!("{}", confinement.description);
     }
-    let pipeline = Pipeline::start(&options.engine, confinement, move |event| {
+    let pipeline = Pipeline::start(&options.engine, options.budget(), confinement, move |event| {
         // The receiver is gone only when the process ends.
         let _ = sender.send(event);
         waker.wake();

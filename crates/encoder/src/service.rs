@@ -5,6 +5,7 @@
 use crate::answers::{Answers, ConnectionId, Pending};
 use crate::cache::TextCache;
 use crate::failure::Failure;
+use crate::large::LargeLane;
 use crate::pipeline::{Done, Event, Lane as Kind, Pipeline, Ticket};
 use crate::queue::Lane;
 use crate::settings::ServeOptions;
@@ -28,8 +29,8 @@ struct AtWork {
     moved: Instant,
 }
 
-/// After the two [`Kind`]s.
-const DESCRIBE: usize = 2;
+/// After the three [`Kind`]s.
+const DESCRIBE: usize = 3;
 
 impl AtWork {
     fn begin(&mut self, now: Instant) {
@@ -39,9 +40,11 @@ impl AtWork {
         self.under_way += 1;
     }
 
-    fn end(&mut self, now: Instant) {
-        self.under_way -= 1;
-        self.moved = now;
+    fn end(&mut self, count: usize, now: Instant) {
+        if count > 0 {
+            self.under_way -= count;
+            self.moved = now;
+        }
     }
 }
 
@@ -49,11 +52,12 @@ impl AtWork {
 pub struct Service {
     images: Lane<Image>,
     texts: Lane<String>,
+    large: LargeLane,
     /// Whether the lane's workers can take a batch.
     images_ready: bool,
     texts_ready: bool,
-    /// What the workers have, of images, texts and models to be described.
-    at_work: [AtWork; 3],
+    /// What the workers have, of images, texts, large images and models to be described.
+    at_work: [AtWork; 4],
     answers: Answers,
     cache: TextCache,
     pub stats: Stats,
@@ -73,9 +77,10 @@ impl Service {
         Self {
             images: Lane::new(limit, max_batch, options.max_wait()),
             texts: Lane::new(limit, max_batch, options.max_text_wait()),
+            large: LargeLane::new(&options.budget()),
             images_ready: false,
             texts_ready: false,
-            at_work: [AtWork { under_way: 0, moved: now }; 3],
+            at_work: [AtWork { under_way: 0, moved: now }; 4],
             answers: Answers::default(),
             cache: TextCache::new(CACHE_BYTES),
             stats: Stats::new(max_batch, now),
@@ -118,15 +123,16 @@ impl Service {
         match request {
             Request::Hello { .. } => self.release(charge),
             Request::Images { model, images, .. } => {
-                let room = self.images.has_room(images.len());
+                let room = self.images.has_room(images.len(), self.large.len());
                 let pending = Pending::new(connection, id, now, charge, images.len());
                 if let Some(ticket) = self.open(pending, room) {
-                    self.images.push(ticket, model, images.into_iter().enumerate(), now);
+                    let images = images.into_iter().enumerate();
+                    self.images.push(connection, ticket, model, images, now);
                     self.answer_if_complete(ticket);
                 }
             }
             Request::Texts { model, texts, .. } => {
-                let room = self.texts.has_room(texts.len());
+                let room = self.texts.has_room(texts.len(), 0);
                 let pending = Pending::new(connection, id, now, charge, texts.len());
                 if let Some(ticket) = self.open(pending, room) {
                     self.look_up(ticket, model, texts, now);
@@ -162,6 +168,7 @@ impl Service {
             self.stats.counters.overloaded += 1;
             overloaded()
         } else if let Some(ticket) = self.answers.open(pending) {
+            self.pipeline.wanted.open(ticket);
             return Some(ticket);
         } else {
             Failure::new(ErrorKind::BadRequest, format!("the request {id} is on its way already"))
@@ -186,14 +193,15 @@ impl Service {
             }
         }
         self.stats.counters.cache_misses += missing.len() as u64;
-        self.texts.push(ticket, model, missing, now);
+        let connection = pending.connection;
+        self.texts.push(connection, ticket, model, missing, now);
         self.answer_if_complete(ticket);
     }
 
     /// Answers a request that waits for nothing.
     fn answer_if_complete(&mut self, ticket: Ticket) {
         if self.answers.get_mut(ticket).is_some_and(|pending| pending.is_complete()) {
-            let pending = self.answers.close(ticket);
+            let pending = self.close(ticket);
             pending.into_iter().for_each(|pending| self.answer(pending));
         }
     }
@@ -204,19 +212,24 @@ impl Service {
         self.outbox.push((pending.connection, pending.into_response()));
     }
 
-    fn fail(&mut self, ticket: Ticket, failure: &Failure) {
+    /// Takes a request out, and whatever waits of it; what is at work of it is in vain.
+    fn close(&mut self, ticket: Ticket) -> Option<Pending> {
         self.images.cancel(ticket);
         self.texts.cancel(ticket);
-        if let Some(pending) = self.answers.close(ticket) {
+        self.large.cancel(ticket);
+        self.pipeline.wanted.close(ticket);
+        self.answers.close(ticket)
+    }
+
+    fn fail(&mut self, ticket: Ticket, failure: &Failure) {
+        if let Some(pending) = self.close(ticket) {
             self.release(pending.charge);
             self.outbox.push((pending.connection, failure.clone().into_response(pending.id)));
         }
     }
 
     fn cancel(&mut self, ticket: Ticket) {
-        self.images.cancel(ticket);
-        self.texts.cancel(ticket);
-        if let Some(pending) = self.answers.close(ticket) {
+        if let Some(pending) = self.close(ticket) {
             self.release(pending.charge);
             self.stats.counters.cancelled += 1;
         }
@@ -234,14 +247,23 @@ impl Service {
         match event {
             Event::Ready(Kind::Images) => self.images_ready = true,
             Event::Ready(Kind::Texts) => self.texts_ready = true,
+            Event::Ready(Kind::Large) => self.large.ready(),
+            Event::Freed(slot) => self.large.freed(slot),
+            Event::Large(images) => {
+                for image in images {
+                    // None: it was cancelled meanwhile.
+                    if let Some(pending) = self.answers.get_mut(image.slot.ticket) {
+                        let connection = pending.connection;
+                        self.large.push(connection, image);
+                    }
+                }
+            }
             Event::Done(done) => self.done(done, now),
             Event::Described { ticket, result } => {
-                self.at_work[DESCRIBE].end(now);
+                self.at_work[DESCRIBE].end(1, now);
                 match result {
                     Ok(model) => {
-                        if let Some(Pending { connection, id, charge, .. }) =
-                            self.answers.close(ticket)
-                        {
+                        if let Some(Pending { connection, id, charge, .. }) = self.close(ticket) {
                             self.release(charge);
                             self.outbox.push((connection, Response::Model { id, model }));
                         }
@@ -253,16 +275,21 @@ impl Service {
     }
 
     fn done(&mut self, done: Done, now: Instant) {
-        self.at_work[done.lane as usize].end(now);
+        for (lane, count) in self.at_work.iter_mut().zip(done.ended) {
+            lane.end(count, now);
+        }
         match done.result {
             Ok((dimensions, results)) => {
-                self.stats.batch(done.lane, &results, now);
+                if !results.is_empty() {
+                    self.stats.batch(done.lane, &results, now);
+                }
                 for (text, result) in done.texts.into_iter().zip(&results) {
                     if let Ok(embedding) = result {
                         self.cache.insert(&done.model.digest, text, embedding.clone());
                     }
                 }
-                for pending in self.answers.complete(&done.slots, results, dimensions) {
+                for (ticket, pending) in self.answers.complete(&done.slots, results, dimensions) {
+                    self.pipeline.wanted.close(ticket);
                     self.answer(pending);
                 }
             }
@@ -288,6 +315,10 @@ impl Service {
             self.images_ready = false;
             self.at_work[Kind::Images as usize].begin(now);
             self.images.pop().map(|batch| self.pipeline.images.send(batch));
+        }
+        while let Some(image) = self.large.next() {
+            self.at_work[Kind::Large as usize].begin(now);
+            let _ = self.pipeline.large.send(image);
         }
         [texts, images].into_iter().flatten().filter(|due| *due > now).min()
     }
@@ -318,7 +349,7 @@ impl Service {
             restarts: self.restarts,
             refused: self.pipeline.models.refused(),
             confinement: self.pipeline.models.confinement.description.clone(),
-            queued_images: self.images.len() as u64,
+            queued_images: (self.images.len() + self.large.len()) as u64,
             queued_texts: self.texts.len() as u64,
             ..self.stats.status(now)
         }

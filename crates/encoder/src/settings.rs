@@ -2,8 +2,9 @@
 //! own file because `serve`, `check` and `bench` share them: a bench that ran with other
 //! settings than the server would measure something else.
 
+use crate::large::Budget;
 use clap::{Args, ValueEnum};
-use pgclip_clip::report::Named;
+use pgclip_clip::report::Refusal;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -86,13 +87,14 @@ pub struct EngineOptions {
     #[arg(long, value_enum, default_value_t = IoBinding::Auto)]
     pub io_binding: IoBinding,
 
-    /// A model that is not loaded, since it has ended the encoder: DIGEST=NAME
+    /// A model that is not loaded for some time, since it has ended the encoder:
+    /// SECONDS,WHY,DIGEST=NAME
     #[arg(long, value_name = "MODEL", hide = true, value_parser = refused)]
-    pub refuse: Vec<Named>,
+    pub refuse: Vec<Refusal>,
 }
 
-fn refused(text: &str) -> Result<Named, String> {
-    Named::parse(text, '=').ok_or_else(|| format!("\"{text}\" is not DIGEST=NAME"))
+fn refused(text: &str) -> Result<Refusal, String> {
+    Refusal::parse(text).ok_or_else(|| format!("\"{text}\" is not SECONDS,WHY,DIGEST=NAME"))
 }
 
 impl EngineOptions {
@@ -138,6 +140,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(256..=1_048_576))]
     pub max_memory: u32,
 
+    /// Megabytes that decoding takes at most, of all images together; a larger one is refused
+    #[arg(long, value_name = "N", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub max_decode_memory: u32,
+
     /// Open connections; those over it are refused
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
@@ -166,6 +172,11 @@ impl ServeOptions {
 
     pub fn max_text_wait(&self) -> Duration {
         Duration::from_micros(self.max_text_wait_us.into())
+    }
+
+    /// What decoding may take.
+    pub fn budget(&self) -> Budget {
+        Budget::new(u64::from(self.max_decode_memory) << 20, self.engine.threads())
     }
 
     /// Bytes of requests that are held at most.

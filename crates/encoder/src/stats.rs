@@ -45,7 +45,7 @@ impl Stats {
         let good = results.iter().filter(|result| result.is_ok()).count() as u64;
         self.counters.item_errors += results.len() as u64 - good;
         match lane {
-            Lane::Images => {
+            Lane::Images | Lane::Large => {
                 self.counters.images += good;
                 self.counters.image_batches += 1;
                 self.batched_images += results.len() as u64;

@@ -1,9 +1,10 @@
 //! The architecture of a CLIP, and where its description is found.
 //!
 //! Heads, activation and preprocessing cannot be told from weights, so a description is needed
-//! unless they come in a model directory: open_clip's `open_clip_config.json` (or one of its bare model configurations), or
-//! Hugging Face's `config.json` with `preprocessor_config.json` beside it. Both become the one
-//! [`Architecture`] here; what weights can tell is checked against it as they are read.
+//! unless they come in a model directory: open_clip's `open_clip_config.json` (or one of its bare
+//! model configurations), or Hugging Face's `config.json` with `processor_config.json` or
+//! `preprocessor_config.json` beside it. All become the one [`Architecture`] here; what weights can
+//! tell is checked against it as they are read. What nothing tells is not assumed.
 
 use std::path::{Path, PathBuf};
 
@@ -15,17 +16,25 @@ use crate::error::ExportError;
 use crate::naming::Naming;
 
 mod hugging_face;
+mod image_processor;
 mod open_clip;
+mod section;
+
+use section::Section;
 
 /// Names of a description beside the weights.
 const OPEN_CLIP_CONFIG: &str = "open_clip_config.json";
 const HUGGING_FACE_CONFIG: &str = "config.json";
+const PROCESSOR_CONFIG: &str = "processor_config.json";
 const PREPROCESSOR_CONFIG: &str = "preprocessor_config.json";
 
 /// Mean and standard deviation of each channel in OpenAI's training set, which is what a
-/// description that names none means.
+/// description of preprocessing that names none means.
 const OPENAI_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
 const OPENAI_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+/// The same of ImageNet.
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
 
 /// A CLIP with a vision transformer: everything the graphs need but the weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,9 +86,51 @@ pub struct Preprocessing {
     pub resize: ResizeMode,
 }
 
-impl Default for Preprocessing {
-    fn default() -> Self {
+impl Preprocessing {
+    /// Shortest side to size, centre crop, OpenAI's mean and deviation.
+    pub fn openai() -> Self {
         Self { mean: OPENAI_MEAN, std: OPENAI_STD, resize: ResizeMode::Crop }
+    }
+
+    /// The same with ImageNet's.
+    pub fn imagenet() -> Self {
+        Self { mean: IMAGENET_MEAN, std: IMAGENET_STD, resize: ResizeMode::Crop }
+    }
+
+    /// The same to values from -1 to 1.
+    pub fn inception() -> Self {
+        Self { mean: [0.5; 3], std: [0.5; 3], resize: ResizeMode::Crop }
+    }
+}
+
+/// An architecture without its preprocessing.
+#[derive(Debug)]
+struct Shape {
+    dimensions: usize,
+    image_size: usize,
+    patch_size: usize,
+    ln_pre: bool,
+    vision: Tower,
+    text: Tower,
+    context_length: usize,
+    vocab_size: usize,
+}
+
+impl Shape {
+    fn with(self, preprocessing: Preprocessing) -> Architecture {
+        let Self { dimensions, image_size, patch_size, ln_pre, vision, text, .. } = self;
+        let Self { context_length, vocab_size, .. } = self;
+        Architecture {
+            dimensions,
+            image_size,
+            patch_size,
+            ln_pre,
+            vision,
+            text,
+            context_length,
+            vocab_size,
+            preprocessing,
+        }
     }
 }
 
@@ -87,28 +138,58 @@ impl Architecture {
     /// Reads the description at `path`, or else the one that the weights came with or that lies
     /// beside them.
     pub fn find(path: Option<&Path>, weights: &Checkpoint) -> Result<Self, ExportError> {
-        match (path, &weights.architecture) {
-            (Some(path), _) => Self::read(path),
-            (None, Some(architecture)) => Ok(architecture.clone()),
-            (None, None) => Self::read(&beside(weights)?),
+        Self::find_for(path, weights, None)
+    }
+
+    /// The same for weights whose description tells nothing of preprocessing, if `stated` does. A
+    /// description that does tell it may not say otherwise.
+    pub fn find_for(
+        path: Option<&Path>,
+        weights: &Checkpoint,
+        stated: Option<&Preprocessing>,
+    ) -> Result<Self, ExportError> {
+        let path = match (path, &weights.architecture) {
+            (Some(path), _) => path.to_owned(),
+            (None, Some(architecture)) => {
+                return agreed(architecture.clone(), stated, &weights.path);
+            }
+            (None, None) => beside(weights)?,
+        };
+        match Self::read_partly(&path)? {
+            (shape, Some(told), _) => agreed(shape.with(told), stated, &path),
+            (shape, None, _) => match stated {
+                Some(stated) => Ok(shape.with(stated.clone())),
+                None => Err(ExportError::NoPreprocessing { path }),
+            },
         }
     }
 
-    /// Reads a description of either kind; which one it is shows in its keys.
+    /// Reads a description of either kind; which one it is shows in its keys. For a bare model
+    /// configuration of open_clip's the preprocessing is the one that open_clip trains such with.
     pub fn read(path: &Path) -> Result<Self, ExportError> {
+        match Self::read_partly(path)? {
+            (shape, Some(told), _) => Ok(shape.with(told)),
+            (shape, None, true) => Ok(shape.with(Preprocessing::openai())),
+            (_, None, false) => Err(ExportError::NoPreprocessing { path: path.into() }),
+        }
+    }
+
+    /// The shape, the preprocessing where it is told, and whether it is a bare model configuration.
+    fn read_partly(path: &Path) -> Result<(Shape, Option<Preprocessing>, bool), ExportError> {
         let config = read_json(path)?;
-        let found = if config.get("vision_config").is_some() || config.get("text_config").is_some()
-        {
-            let preprocessor = path.with_file_name(PREPROCESSOR_CONFIG);
-            let preprocessor =
-                if preprocessor.is_file() { Some(read_json(&preprocessor)?) } else { None };
-            hugging_face::parse(config, preprocessor)
+        let bad = |message| ExportError::config(path, message);
+        let is = |key: &str| config.get(key).is_some();
+        let (shape, preprocessing, bare) = if is("vision_config") || is("text_config") {
+            let shape = hugging_face::parse(config).map_err(bad)?;
+            let preprocessing = beside_config(path, shape.image_size)?;
+            (shape, preprocessing, false)
         } else {
-            open_clip::parse(config)
+            let bare = !is("model_cfg");
+            let (shape, preprocessing) = open_clip::parse(config).map_err(bad)?;
+            (shape, preprocessing, bare)
         };
-        let architecture = found.map_err(|message| ExportError::config(path, message))?;
-        architecture.check().map_err(|message| ExportError::config(path, message))?;
-        Ok(architecture)
+        shape.check().map_err(bad)?;
+        Ok((shape, preprocessing, bare))
     }
 
     /// A name for people, open_clip's where it has one for these sizes.
@@ -136,7 +217,9 @@ impl Architecture {
     pub fn grid(&self) -> usize {
         self.image_size / self.patch_size
     }
+}
 
+impl Shape {
     fn check(&self) -> Result<(), String> {
         let within = |name: &str, value: usize, most: usize| match value {
             0 => Err(format!("{name} is 0")),
@@ -176,6 +259,69 @@ fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
         .map(|name| weights.folder().join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| ExportError::NoConfig { path: weights.path.clone() })
+}
+
+/// The preprocessing that Hugging Face's files beside `config.json` tell: they may both be there, and
+/// have to agree.
+fn beside_config(config: &Path, image_size: usize) -> Result<Option<Preprocessing>, ExportError> {
+    let read = |name: &str, section: fn(Value) -> Result<Option<Section>, String>| {
+        let path = config.with_file_name(name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let found = section(read_json(&path)?).and_then(|section| {
+            section.map(|section| image_processor::parse(section, image_size)).transpose()
+        });
+        found.map_err(|message| ExportError::config(&path, message))
+    };
+    let new = read(PROCESSOR_CONFIG, image_processor::section)?;
+    let old = read(PREPROCESSOR_CONFIG, |config| Section::new("", config).map(Some))?;
+    if let (Some(new), Some(old)) = (&new, &old)
+        && let Some(what) = image_processor::difference(new, old)
+    {
+        let path = config.with_file_name(PROCESSOR_CONFIG);
+        let message = format!("does not agree with {PREPROCESSOR_CONFIG} beside it: {what}");
+        return Err(ExportError::config(&path, message));
+    }
+    Ok(new.or(old))
+}
+
+/// An architecture whose description told its preprocessing, if what was stated is the same.
+fn agreed(
+    architecture: Architecture,
+    stated: Option<&Preprocessing>,
+    path: &Path,
+) -> Result<Architecture, ExportError> {
+    let told = &architecture.preprocessing;
+    match stated {
+        Some(stated) if (stated.mean, stated.std) != (told.mean, told.std) => {
+            let message = format!(
+                "tells another preprocessing than the one that was named: mean {:?} and deviation \
+                 {:?}",
+                told.mean, told.std
+            );
+            Err(ExportError::config(path, message))
+        }
+        _ => Ok(architecture),
+    }
+}
+
+/// A side, of a square also where both are given.
+fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
+    match section.take(key) {
+        None => Ok(None),
+        Some(value) => {
+            let side = match &value {
+                Value::Array(sides) if sides.len() == 2 && sides[0] == sides[1] => {
+                    sides[0].as_u64()
+                }
+                side => side.as_u64(),
+            };
+            let side = side.and_then(|side| usize::try_from(side).ok());
+            side.map(Some)
+                .ok_or_else(|| section.refusal(key, &value, "only one whole number, for a square"))
+        }
+    }
 }
 
 fn read_json(path: &Path) -> Result<Value, ExportError> {

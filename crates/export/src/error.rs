@@ -31,6 +31,14 @@ pub enum ExportError {
         path.display()
     )]
     NoConfig { path: PathBuf },
+    #[error(
+        "\"{}\" says nothing of how images are prepared, nor does a file beside it: give \
+         open_clip's preprocess_cfg, or Hugging Face's processor_config.json or \
+         preprocessor_config.json, or name the preprocessing (pgclip-encoder convert --preprocess \
+         openai, imagenet or inception)",
+        path.display()
+    )]
+    NoPreprocessing { path: PathBuf },
     #[error("\"{}\": {message}", path.display())]
     Config { path: PathBuf, message: String },
     #[error("weights and architecture do not fit:{}", listed(.0))]

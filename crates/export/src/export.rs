@@ -9,7 +9,7 @@ use pgclip_clip::model::{
 };
 
 use crate::checkpoint::Checkpoint;
-use crate::config::Architecture;
+use crate::config::{Architecture, Preprocessing};
 use crate::error::ExportError;
 use crate::graph::Precision;
 use crate::onnx::{self, MOST_INLINE_BYTES};
@@ -22,6 +22,8 @@ pub struct Options {
     /// Name of the model; that of the directory if `None`.
     pub name: Option<String>,
     pub precision: Precision,
+    /// How images are prepared, where the description does not tell it.
+    pub preprocessing: Option<Preprocessing>,
     /// How images become square, if not as the description says.
     pub resize: Option<ResizeMode>,
     /// Mean of the model's embeddings of texts, where it is known; that of a model directory is kept.
@@ -37,6 +39,7 @@ impl Default for Options {
         Self {
             name: None,
             precision: Precision::Fp32,
+            preprocessing: None,
             resize: None,
             mean_text_embedding: None,
             overwrite: false,
@@ -76,7 +79,7 @@ pub fn export(
         }
     }
     let checkpoint = Checkpoint::open(weights)?;
-    let architecture = Architecture::find(config, &checkpoint)?;
+    let architecture = Architecture::find_for(config, &checkpoint, options.preprocessing.as_ref())?;
     let weights = Weights::load(&checkpoint, &architecture)?;
 
     let parent = match dir.parent() {

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pgclip_clip::model::{ModelDir, ResizeMode};
-use pgclip_export::{ExportError, Options, Precision, export};
+use pgclip_export::{Architecture, ExportError, Options, Precision, Preprocessing, export};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde_json::{Value, json};
 
 /// A temporary folder with a copy of a golden model in it.
 struct Copy {
@@ -216,6 +217,87 @@ fn descriptions_that_are_missing_or_wrong_are_named() {
     assert!(copy.refused().contains("config.json\": is no description of a CLIP"));
     fs::remove_file(&config).unwrap();
     assert!(copy.refused().starts_with("no open_clip_config.json or config.json beside"));
+}
+
+/// Weights without a description of preprocessing were once given OpenAI's constants without a word.
+#[test]
+fn preprocessing_is_told_or_named_and_never_assumed() {
+    let copy = Copy::hugging_face();
+    let old = copy.folder.path().join("preprocessor_config.json");
+    let new = copy.folder.path().join("processor_config.json");
+    let image = |overwrite| {
+        let options = Options { overwrite, ..Options::default() };
+        copy.export(&options).unwrap().config.image
+    };
+    let read = |path: &Path| -> Value { serde_json::from_slice(&fs::read(path).unwrap()).unwrap() };
+    let write = |path: &Path, value: &Value| fs::write(path, value.to_string()).unwrap();
+    let described = read(&old);
+
+    // Both, as version 4 writes them: the one says nothing of images.
+    write(&new, &json!({"processor_class": "CLIPProcessor"}));
+    assert_eq!(image(false).mean, Preprocessing::openai().mean);
+    fs::remove_dir_all(copy.dir()).unwrap();
+    fs::remove_file(&old).unwrap();
+    let message = copy.refused();
+    assert!(message.contains("config.json\" says nothing of how images are prepared"), "{message}");
+    assert!(message.contains("--preprocess openai"), "{message}");
+
+    // As version 5 does.
+    let mut odd = described.clone();
+    odd["image_mean"] = json!([0.1, 0.2, 0.3]);
+    write(&new, &json!({"image_processor": odd, "processor_class": "CLIPProcessor"}));
+    assert_eq!(image(false).mean, [0.1, 0.2, 0.3]);
+    fs::remove_dir_all(copy.dir()).unwrap();
+    // Both, and they differ.
+    write(&old, &described);
+    let message = copy.refused();
+    assert!(message.contains("processor_config.json\": does not agree with"), "{message}");
+    assert!(message.contains("image_mean is [0.1, 0.2, 0.3] in the one"), "{message}");
+    write(&old, &odd);
+    assert_eq!(image(false).mean, [0.1, 0.2, 0.3]);
+
+    // What is named may not be another than what is told.
+    let imagenet = Options {
+        overwrite: true,
+        preprocessing: Some(Preprocessing::imagenet()),
+        ..Options::default()
+    };
+    let message = copy.export(&imagenet).unwrap_err().to_string();
+    assert!(message.contains("tells another preprocessing"), "{message}");
+    fs::remove_file(&old).unwrap();
+    fs::remove_file(&new).unwrap();
+    assert_eq!(copy.export(&imagenet).unwrap().config.image.std, Preprocessing::imagenet().std);
+    fs::remove_dir_all(copy.dir()).unwrap();
+
+    // The file and the option are named.
+    for (path, value, told) in [
+        (&old, json!({"do_pad": true}), "preprocessor_config.json\": do_pad = true is not"),
+        (
+            &new,
+            json!({"image_processor": {"resample": 2}}),
+            "processor_config.json\": image_processor.resample = 2 is not",
+        ),
+        (&new, json!({"video_processor": {}}), "processor_config.json\": video_processor = {} is"),
+    ] {
+        write(path, &value);
+        let message = copy.refused();
+        assert!(message.contains(told), "{message}");
+        fs::remove_file(path).unwrap();
+    }
+}
+
+/// A bare model configuration does not tell it either; to start a training from, it is enough.
+#[test]
+fn a_bare_configuration_of_open_clips_needs_the_preprocessing_named() {
+    let copy = Copy::of("open_clip", "open_clip_model.safetensors");
+    let config = copy.folder.path().join("open_clip_config.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    fs::write(&config, whole["model_cfg"].to_string()).unwrap();
+    assert!(copy.refused().contains("says nothing of how images are prepared"));
+    let read = Architecture::read(&config).unwrap();
+    assert_eq!(read.preprocessing, Preprocessing::openai());
+    let named = Options { preprocessing: Some(Preprocessing::openai()), ..Options::default() };
+    copy.export(&named).unwrap();
 }
 
 #[test]

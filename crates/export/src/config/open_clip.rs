@@ -1,153 +1,20 @@
 //! open_clip's description: `open_clip_config.json` (`model_cfg` and `preprocess_cfg`), or a bare
-//! model configuration. Defaults are those of open_clip's `CLIPVisionCfg` and `CLIPTextCfg`.
+//! model configuration. Defaults are those of open_clip's `CLIPVisionCfg`, `CLIPTextCfg` and
+//! `PreprocessCfg`.
 //!
 //! An option that changes the arithmetic and is not known here is refused: a graph that ignores it
 //! would give embeddings that look right and are wrong.
 
 use pgclip_clip::model::ResizeMode;
-use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
-use super::{Activation, Architecture, Preprocessing, Tower};
+use super::section::Section;
+use super::{Activation, OPENAI_MEAN, OPENAI_STD, Preprocessing, Shape, Tower};
 
-#[derive(Deserialize)]
-struct Model {
-    embed_dim: usize,
-    vision_cfg: Vision,
-    text_cfg: Text,
-    #[serde(default)]
-    quick_gelu: bool,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct Vision {
-    layers: usize,
-    width: usize,
-    head_width: usize,
-    mlp_ratio: f64,
-    patch_size: usize,
-    image_size: Square,
-    no_ln_pre: bool,
-    norm_kwargs: Option<Norm>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(default)]
-struct Text {
-    context_length: usize,
-    vocab_size: usize,
-    width: usize,
-    heads: usize,
-    layers: usize,
-    mlp_ratio: f64,
-    norm_kwargs: Option<Norm>,
-    #[serde(flatten)]
-    other: Map<String, Value>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Norm {
-    eps: Option<f32>,
-}
-
-/// A width and height that must be the same.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Square {
-    Side(usize),
-    Sides([usize; 2]),
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Preprocess {
-    mean: Option<[f32; 3]>,
-    std: Option<[f32; 3]>,
-    interpolation: Option<String>,
-    resize_mode: Option<String>,
-    size: Option<Square>,
-}
-
-impl Default for Vision {
-    fn default() -> Self {
-        Self {
-            layers: 12,
-            width: 768,
-            head_width: 64,
-            mlp_ratio: 4.0,
-            patch_size: 16,
-            image_size: Square::Side(224),
-            no_ln_pre: false,
-            norm_kwargs: None,
-            other: Map::new(),
-        }
-    }
-}
-
-impl Default for Text {
-    fn default() -> Self {
-        Self {
-            context_length: 77,
-            vocab_size: 49_408,
-            width: 512,
-            heads: 8,
-            layers: 12,
-            mlp_ratio: 4.0,
-            norm_kwargs: None,
-            other: Map::new(),
-        }
-    }
-}
-
-/// The architecture that `config` describes.
-pub(super) fn parse(mut config: Value) -> Result<Architecture, String> {
-    let preprocess = config.get_mut("preprocess_cfg").map(Value::take);
-    let model = match config.get_mut("model_cfg") {
-        Some(model) => model.take(),
-        None => config,
-    };
-    let model: Model = serde_json::from_value(model)
-        .map_err(|e| format!("is no description of a CLIP with a vision transformer: {e}"))?;
-    let Model { embed_dim, vision_cfg: vision, text_cfg: text, quick_gelu, other } = model;
-    refuse_unknown("", &other, &["custom_text", "init_logit_scale", "cast_dtype"])?;
-    refuse_unknown("vision_cfg.", &vision.other, VISION_IGNORED)?;
-    refuse_unknown("text_cfg.", &text.other, TEXT_IGNORED)?;
-    let image_size = side(&vision.image_size)?;
-    let preprocessing = match preprocess {
-        Some(preprocess) => preprocessing(preprocess, image_size)?,
-        None => Preprocessing::default(),
-    };
-    let activation = if quick_gelu { Activation::QuickGelu } else { Activation::Gelu };
-    let tower = |width, layers, heads, mlp_ratio: f64, norm: Option<Norm>| Tower {
-        width,
-        layers,
-        heads,
-        mlp_width: (width as f64 * mlp_ratio) as usize,
-        activation,
-        epsilon: norm.and_then(|norm| norm.eps).unwrap_or(1e-5),
-    };
-    let heads = vision.width.checked_div(vision.head_width).ok_or("vision_cfg.head_width is 0")?;
-    Ok(Architecture {
-        dimensions: embed_dim,
-        image_size,
-        patch_size: vision.patch_size,
-        ln_pre: !vision.no_ln_pre,
-        vision: tower(vision.width, vision.layers, heads, vision.mlp_ratio, vision.norm_kwargs),
-        text: tower(text.width, text.layers, text.heads, text.mlp_ratio, text.norm_kwargs),
-        context_length: text.context_length,
-        vocab_size: text.vocab_size,
-        preprocessing,
-    })
-}
-
-/// Options that say nothing about what a trained ViT with class token computes.
-const VISION_IGNORED: &[&str] = &[
+/// Of a model: how weights begin and are named, and in which type they are kept.
+const HARMLESS: &[&str] = &["cast_dtype", "custom_text", "init_logit_scale", "output_dict"];
+/// Of the image tower: what has its effect in training, or only with an option that is refused.
+const VISION_HARMLESS: &[&str] = &[
     "attn_pooler_heads",
     "attn_pooler_queries",
     "final_ln_after_pool", // the same: the class token is normalised by itself
@@ -160,7 +27,9 @@ const VISION_IGNORED: &[&str] = &[
     "timm_proj",
     "timm_proj_bias",
 ];
-const TEXT_IGNORED: &[&str] = &[
+/// Of the text tower, likewise; ids of padding are behind the end of the text, which a causal mask
+/// hides.
+const TEXT_HARMLESS: &[&str] = &[
     "eos_id",
     "final_ln_after_pool",
     "hf_model_pretrained",
@@ -169,69 +38,137 @@ const TEXT_IGNORED: &[&str] = &[
     "output_tokens",
     "pad_id",
 ];
+/// Options of a transformer that are off in every CLIP that can be converted.
+const OFF: &[&str] =
+    &["qk_norm", "scaled_cosine_attn", "scale_attn", "scale_attn_inner", "scale_fc", "scale_heads"];
 
-/// Refuses options beyond `ignored`, unless their value is the one that changes nothing.
-fn refuse_unknown(at: &str, other: &Map<String, Value>, ignored: &[&str]) -> Result<(), String> {
-    for (key, value) in other {
-        let neutral = match (key.as_str(), value) {
-            (_, Value::Null | Value::Bool(false)) => true,
-            (_, Value::Object(options)) => options.is_empty(),
-            ("block_type", Value::String(v)) => v == "default",
-            ("pool_type", Value::String(v)) => v == "tok" || v == "argmax",
-            ("pos_embed_type", Value::String(v)) => v == "learnable",
-            ("proj_type", Value::String(v)) => v == "linear",
-            _ => false,
-        };
-        if !neutral && !ignored.contains(&key.as_str()) {
-            return Err(format!("{at}{key} = {value} is not supported"));
+/// The shape that `config` describes, and the preprocessing, where it tells that.
+pub(super) fn parse(config: Value) -> Result<(Shape, Option<Preprocessing>), String> {
+    let mut whole = Section::new("", config)?;
+    let preprocess = whole.section("preprocess_cfg")?;
+    let model = match whole.take("model_cfg") {
+        Some(model) => {
+            whole.finish()?;
+            Section::new("", model)?
         }
-    }
-    Ok(())
+        None => whole,
+    };
+    let shape = model_cfg(model)?;
+    let preprocessing =
+        preprocess.map(|section| preprocessing(section, shape.image_size)).transpose()?;
+    Ok((shape, preprocessing))
 }
 
-fn side(size: &Square) -> Result<usize, String> {
-    match *size {
-        Square::Side(side) => Ok(side),
-        Square::Sides([height, width]) if height == width => Ok(height),
-        Square::Sides([height, width]) => {
-            Err(format!("images of {height} by {width} pixels are not square"))
-        }
+fn model_cfg(mut model: Section) -> Result<Shape, String> {
+    let missing = |key: &str| format!("is no description of a CLIP: {key} is missing");
+    let dimensions =
+        model.get("embed_dim", "a whole number")?.ok_or_else(|| missing("embed_dim"))?;
+    let mut vision = model.section("vision_cfg")?.ok_or_else(|| missing("vision_cfg"))?;
+    let mut text = model.section("text_cfg")?.ok_or_else(|| missing("text_cfg"))?;
+    let activation =
+        if model.flag("quick_gelu", false)? { Activation::QuickGelu } else { Activation::Gelu };
+    model.only("nonscalar_logit_scale", &[json!(false)])?;
+    model.ignore(HARMLESS);
+    model.finish()?;
+
+    let image_size = super::square(&mut vision, "image_size")?.unwrap_or(224);
+    let patch_size = super::square(&mut vision, "patch_size")?.unwrap_or(16);
+    let ln_pre = !vision.flag("no_ln_pre", false)?;
+    vision.only("attentional_pool", &[json!(false)])?;
+    vision.only("pool_type", &[json!("tok")])?;
+    vision.only("pos_embed_type", &[json!("learnable")])?;
+    vision.ignore_without("timm_model_name", VISION_HARMLESS);
+    let head_width = vision.whole("head_width", 64)?;
+    let vision_tower = tower(&mut vision, 768, activation, |width, _| {
+        width.checked_div(head_width).ok_or_else(|| "vision_cfg.head_width is 0".into())
+    })?;
+    vision.finish()?;
+
+    let context_length = text.whole("context_length", 77)?;
+    let vocab_size = text.whole("vocab_size", 49_408)?;
+    for key in ["embed_cls", "no_causal_mask", "proj_bias"] {
+        text.only(key, &[json!(false)])?;
     }
+    text.only("pool_type", &[json!("argmax")])?;
+    text.only("proj_type", &[json!("linear")])?;
+    text.only("tokenizer_kwargs", &[json!({})])?;
+    text.ignore_without("hf_model_name", TEXT_HARMLESS);
+    let text_tower = tower(&mut text, 512, activation, |_, section| section.whole("heads", 8))?;
+    text.finish()?;
+    Ok(Shape {
+        dimensions,
+        image_size,
+        patch_size,
+        ln_pre,
+        vision: vision_tower,
+        text: text_tower,
+        context_length,
+        vocab_size,
+    })
 }
 
-fn preprocessing(config: Value, image_size: usize) -> Result<Preprocessing, String> {
-    let config: Preprocess =
-        serde_json::from_value(config).map_err(|e| format!("preprocess_cfg: {e}"))?;
-    let default = Preprocessing::default();
-    if let Some(size) = config.size
-        && side(&size)? != image_size
+/// What both towers have.
+fn tower(
+    section: &mut Section,
+    width: usize,
+    activation: Activation,
+    heads: impl FnOnce(usize, &mut Section) -> Result<usize, String>,
+) -> Result<Tower, String> {
+    for key in OFF {
+        section.only(key, &[json!(false)])?;
+    }
+    section.only("block_type", &[json!("default")])?;
+    section.only("act_kwargs", &[json!({})])?;
+    let mut epsilon = 1e-5;
+    if let Some(mut norm) = section.section("norm_kwargs")? {
+        epsilon = norm.number("eps", epsilon)?;
+        norm.finish()?;
+    }
+    let width = section.whole("width", width)?;
+    let mlp_ratio = section.number("mlp_ratio", 4.0)?;
+    Ok(Tower {
+        width,
+        layers: section.whole("layers", 12)?,
+        heads: heads(width, section)?,
+        mlp_width: (width as f64 * mlp_ratio) as usize,
+        activation,
+        epsilon: epsilon as f32,
+    })
+}
+
+fn preprocessing(mut config: Section, image_size: usize) -> Result<Preprocessing, String> {
+    if let Some(size) = super::square(&mut config, "size")?
+        && size != image_size
     {
-        let size = side(&size)?;
         return Err(format!("preprocess_cfg.size is {size}, but image_size {image_size}"));
     }
-    if let Some(interpolation) = config.interpolation.filter(|name| name != "bicubic") {
-        return Err(format!("preprocess_cfg.interpolation = \"{interpolation}\" is not supported"));
-    }
-    let resize = match config.resize_mode.as_deref() {
-        None | Some("shortest" | "crop") => ResizeMode::Crop,
+    config.only("mode", &[json!("RGB")])?;
+    // At random it is in training alone.
+    config.only("interpolation", &[json!("bicubic"), json!("random")])?;
+    let mode = config.text("resize_mode")?;
+    let resize = match mode.as_deref() {
+        None | Some("shortest") => ResizeMode::Crop,
         // open_clip pads after it has resized, A3R and we before: the same but for a pixel's
         // width at the border.
-        Some("longest" | "pad") => ResizeMode::Pad,
+        Some("longest") => ResizeMode::Pad,
         Some(other) => {
-            return Err(format!("preprocess_cfg.resize_mode = \"{other}\" is not supported"));
+            let why = "only \"shortest\" and \"longest\"";
+            return Err(config.refusal("resize_mode", &json!(other), why));
         }
     };
-    Ok(Preprocessing {
-        mean: config.mean.unwrap_or(default.mean),
-        std: config.std.unwrap_or(default.std),
-        resize,
-    })
+    match resize {
+        // Nothing is filled.
+        ResizeMode::Crop => config.ignore(&["fill_color"]),
+        ResizeMode::Pad => config.only("fill_color", &[json!(0), json!([0, 0, 0])])?,
+    }
+    let mean = config.channels("mean")?.unwrap_or(OPENAI_MEAN);
+    let std = config.channels("std")?.unwrap_or(OPENAI_STD);
+    config.finish()?;
+    Ok(Preprocessing { mean, std, resize })
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -242,34 +179,103 @@ mod tests {
                            "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14},
             "text_cfg": {"width": 1280, "heads": 20, "layers": 32, "pool_type": "argmax"},
         });
-        let architecture = parse(config).unwrap();
-        assert_eq!((architecture.vision.heads, architecture.vision.mlp_width), (16, 8192));
-        assert_eq!((architecture.text.mlp_width, architecture.context_length), (5120, 77));
-        assert_eq!(architecture.text.activation, Activation::QuickGelu);
-        assert_eq!(architecture.preprocessing, Preprocessing::default());
-        assert_eq!(architecture.describe(), "ViT-bigG-14-quickgelu, text 1280x32");
+        let (shape, preprocessing) = parse(config).unwrap();
+        assert_eq!((shape.vision.heads, shape.vision.mlp_width), (16, 8192));
+        assert_eq!((shape.text.mlp_width, shape.context_length), (5120, 77));
+        assert_eq!(shape.text.activation, Activation::QuickGelu);
+        // Which it does not tell.
+        assert_eq!(preprocessing, None);
+    }
+
+    /// As open_clip 3.3 writes a whole one, with every field of `PreprocessCfg`.
+    fn whole() -> Value {
+        json!({
+            "model_cfg": {
+                "embed_dim": 64,
+                "vision_cfg": {"image_size": 224, "layers": 12, "width": 768, "patch_size": 32},
+                "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 512, "heads": 8,
+                             "layers": 12},
+            },
+            "preprocess_cfg": {
+                "size": [224, 224], "mode": "RGB", "mean": [0.5, 0.5, 0.5],
+                "std": [0.25, 0.25, 0.25], "interpolation": "bicubic",
+                "resize_mode": "shortest", "fill_color": 0,
+            },
+        })
+    }
+
+    #[test]
+    fn preprocessing_is_open_clips() {
+        let found = parse(whole()).unwrap().1.unwrap();
+        assert_eq!((found.mean, found.std, found.resize), ([0.5; 3], [0.25; 3], ResizeMode::Crop));
+        let mut partly = whole();
+        partly["preprocess_cfg"] = json!({"mean": 0.4, "interpolation": "random"});
+        let found = parse(partly).unwrap().1.unwrap();
+        assert_eq!((found.mean, found.std), ([0.4; 3], OPENAI_STD));
+        for (key, value) in [
+            ("interpolation", json!("bilinear")),
+            ("resize_mode", json!("squash")),
+            ("mode", json!("L")),
+            ("mean", json!([0.5])),
+            ("crop_pct", json!(0.9)),
+        ] {
+            let mut config = whole();
+            config["preprocess_cfg"][key] = value;
+            let error = parse(config).unwrap_err();
+            assert!(error.starts_with(&format!("preprocess_cfg.{key} = ")), "{error}");
+        }
+        let mut other = whole();
+        other["preprocess_cfg"]["size"] = json!(256);
+        assert!(parse(other).unwrap_err().contains("size is 256, but image_size 224"));
+        let mut filled = whole();
+        filled["preprocess_cfg"]["resize_mode"] = json!("longest");
+        assert_eq!(parse(filled.clone()).unwrap().1.unwrap().resize, ResizeMode::Pad);
+        filled["preprocess_cfg"]["fill_color"] = json!(127);
+        assert!(parse(filled).unwrap_err().starts_with("preprocess_cfg.fill_color = 127"));
     }
 
     #[test]
     fn what_would_change_the_arithmetic_is_refused_by_name() {
-        let with = |section: &str, key: &str, value: Value| {
-            let mut config = json!({"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}});
-            config[section][key] = value;
-            parse(config).unwrap_err()
-        };
-        let refused = [
+        for (section, key, value) in [
+            ("", "init_logit_bias", json!(-10)),
+            ("", "nonscalar_logit_scale", json!(true)),
+            ("", "multimodal_cfg", json!({"width": 512})),
             ("vision_cfg", "timm_model_name", json!("vit_medium_patch16_gap_256")),
             ("vision_cfg", "ls_init_value", json!(1e-4)),
             ("vision_cfg", "pool_type", json!("avg")),
+            ("vision_cfg", "pos_embed_type", json!("sin_cos_2d")),
+            ("vision_cfg", "attentional_pool", json!(true)),
+            ("vision_cfg", "act_kwargs", json!({"approximate": "tanh"})),
+            ("vision_cfg", "qk_norm", json!(true)),
+            ("vision_cfg", "scale_fc", json!(true)),
+            ("vision_cfg", "block_type", json!("custom")),
+            ("vision_cfg", "layers", json!([3, 4, 6, 3])),
+            ("vision_cfg", "image_size", json!([224, 196])),
+            ("vision_cfg", "in_chans", json!(4)),
+            ("vision_cfg", "causal", json!(false)),
             ("text_cfg", "hf_model_name", json!("roberta-base")),
+            ("text_cfg", "hf_tokenizer_name", json!("timm/ViT-B-16-SigLIP")),
             ("text_cfg", "no_causal_mask", json!(true)),
+            ("text_cfg", "embed_cls", json!(true)),
+            ("text_cfg", "proj_bias", json!(true)),
+            ("text_cfg", "proj_type", json!("none")),
+            ("text_cfg", "pool_type", json!("last")),
+            ("text_cfg", "ls_init_value", json!(0.1)),
+            ("text_cfg", "tokenizer_mode", json!("clean")),
             ("text_cfg", "tokenizer_kwargs", json!({"clean": "canonicalize"})),
-        ];
-        for (section, key, value) in refused {
-            let error = with(section, key, value);
-            assert!(error.starts_with(&format!("{section}.{key} = ")), "{error}");
+        ] {
+            let mut config = json!({"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}});
+            let (at, name) = match section {
+                "" => (&mut config, key.to_owned()),
+                _ => (&mut config[section], format!("{section}.{key}")),
+            };
+            at[key] = value;
+            let error = parse(config).unwrap_err();
+            assert!(error.starts_with(&format!("{name} = ")), "{error}");
         }
-        let error = with("vision_cfg", "layers", json!([3, 4, 6, 3]));
-        assert!(error.contains("no description of a CLIP with a vision transformer"), "{error}");
+        let mut config = json!({"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}});
+        config["vision_cfg"]["norm_kwargs"] = json!({"eps": 1e-6, "bias": false});
+        let error = parse(config).unwrap_err();
+        assert!(error.starts_with("vision_cfg.norm_kwargs.bias = "), "{error}");
     }
 }

@@ -6,6 +6,8 @@ libraries that define them say about a few pictures and texts.
 
 open_clip/     custom text tower, QuickGELU, a cut vocabulary (token_rows), odd sizes
 hugging_face/  transformers' CLIPModel in fp16, a cut vocabulary as well
+described/     descriptions of an odd preprocessing as transformers 5 and open_clip write them, a
+               picture, and what both libraries make of it for the weights of hugging_face/
 
 Each folder has the weights and their description as the library names and writes them, and
 expected.safetensors: pixels (u8, N 3 S S), tokens (i64, N 77), image and text (f32, unit length),
@@ -21,14 +23,18 @@ GELU and the whole vocabulary: the model, preprocess.npz and embeddings.npz (`cr
 import argparse
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy
 import open_clip
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 HERE = Path(__file__).parent
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -136,6 +142,39 @@ def hugging_face_golden():
     return image, text
 
 
+def described_golden():
+    """Mean and deviation of neither OpenAI's nor anybody's, through both libraries' own pipelines."""
+    folder = HERE / "described"
+    folder.mkdir(exist_ok=True)
+    generator = numpy.random.default_rng(3)
+    coarse = Image.fromarray(generator.integers(0, 256, (5, 8, 3), numpy.uint8))
+    # Of 3 to 2, so that the centre is between pixels: where it is not, the libraries crop differently.
+    picture = coarse.resize((96, 64), Image.Resampling.BICUBIC)
+    picture.save(folder / "picture.png")
+    odd = {"mean": (0.3, 0.45, 0.6), "std": (0.5, 0.35, 0.2)}
+    processor = CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32},
+        image_mean=list(odd["mean"]), image_std=list(odd["std"]))
+    described = json.loads(processor.to_json_string())
+    described["image_processor_type"] = "CLIPImageProcessor"
+    (folder / "processor_config.json").write_text(json.dumps(
+        {"image_processor": described, "processor_class": "CLIPProcessor"}, indent=2) + "\n")
+    preprocess = PreprocessCfg(size=32, **odd)
+    (folder / "preprocess_cfg.json").write_text(json.dumps(asdict(preprocess), indent=2) + "\n")
+    pixels = processor(images=picture, return_tensors="pt")["pixel_values"]
+    other = image_transform_v2(preprocess, is_train=False)(picture)[None]
+    model = CLIPModel(CLIPConfig.from_pretrained(HERE / "hugging_face")).eval()
+    state = load_file(HERE / "hugging_face/model.safetensors")
+    vision = {k: v.float() for k, v in state.items() if k.startswith("vi")}
+    model.load_state_dict(vision, strict=False)
+    with torch.no_grad():
+        found = [model.get_image_features(pixel_values=p) for p in (pixels, other)]
+    image = [normalize(getattr(f, "pooler_output", f), dim=-1) for f in found]
+    save_file({"hugging_face": image[0].contiguous(), "open_clip": image[1].contiguous()},
+              folder / "expected.safetensors")
+    print("the libraries' own difference:", 1 - (image[0] @ image[1].T).item())
+
+
 def given(folder):
     pixels, embeddings = numpy.load(folder / "preprocess.npz"), numpy.load(folder / "embeddings.npz")
     keys = sorted(pixels.files)
@@ -165,3 +204,4 @@ if __name__ == "__main__":
         for kind, embeddings in zip(("image", "text"), golden()):
             similar = (embeddings @ embeddings.T).fill_diagonal_(1).median()
             print(f"{kind}s {tuple(embeddings.shape)}, similar to each other: {similar:.3f} (median)")
+    described_golden()
