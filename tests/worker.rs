@@ -74,7 +74,7 @@ fn a_locked_table_holds_up_nobody_else() -> Result<()> {
     lock.batch_execute("LOCK TABLE hers")?;
     queue(&mut client, "hers", 3)?;
     he_is_served(&cluster, &mut client, &mut him)?;
-    let paused = "paused: the table is locked";
+    let paused = "paused: table is locked";
     cluster.wait_for("the pause", || Ok(value::<String>(&mut client, STATE)? == paused))?;
     // Seen by who may read the table, and by nobody else.
     let whole = "SELECT task = 'queue' AND waiting = 3 AND waiting_since < clock_timestamp()
@@ -189,7 +189,7 @@ fn a_trigger_that_sleeps_costs_its_own_row_only() -> Result<()> {
     )?;
     copy(&mut her, "hers", &pictures(3))?;
     he_is_served(&cluster, &mut client, &mut him)?;
-    let state = "SELECT state IN ('paused: a step took too long', 'queued') FROM clip_progress
+    let state = "SELECT state IN ('paused: step took too long', 'queued') FROM clip_progress
          WHERE relation = 'hers'::regclass";
     assert!(value::<bool>(&mut her, state)?);
     until_empty(&cluster, &mut client)?;
@@ -267,4 +267,28 @@ fn settings_of_the_database_do_not_stop_the_worker() -> Result<()> {
          ALTER DATABASE postgres SET search_path = 'pg_temp'",
     )?;
     he_is_served(&cluster, &mut client, &mut him)
+}
+
+/// What an error says may quote the row, which policies keep from a reader; everybody else is told why
+/// a row is tried again.
+#[test]
+fn a_reason_is_kept_from_whom_policies_keep_rows_from() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("reasons"))?;
+    let (mut her, mut him) = owners(&cluster, &mut client)?;
+    her.batch_execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE 'camera % is secret', OLD.camera; END $$;
+         CREATE TRIGGER refuse BEFORE UPDATE ON hers FOR EACH ROW EXECUTE FUNCTION refuse();
+         ALTER TABLE hers ENABLE ROW LEVEL SECURITY;
+         GRANT SELECT ON hers TO him",
+    )?;
+    copy(&mut her, "hers", &pictures(1))?;
+    let state = "SELECT coalesce(max(state), '') FROM clip_progress WHERE task = 'queue'";
+    let told = "retrying: camera north gate is secret";
+    cluster.wait_for("the reason", || Ok(value::<String>(&mut her, state)? == told))?;
+    assert_eq!(value::<String>(&mut him, state)?, "retrying");
+    until_empty(&cluster, &mut client)?;
+    assert_eq!(errors(&mut client)?, [(1, "P0001".into())]);
+    assert_eq!(value::<String>(&mut her, state)?, "");
+    Ok(())
 }

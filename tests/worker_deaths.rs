@@ -32,7 +32,7 @@ fn a_worker_that_was_terminated_comes_back_by_itself() -> Result<()> {
         client.batch_execute("SELECT encode_text('x')")?;
         attach(client)?;
         let files = pictures(40);
-        copy(client, "photos", files.iter().cycle().take(2000))?;
+        copy(client, "photos", files.iter().cycle().take(800))?;
         for _ in 0..2 {
             cluster.wait_for("a worker", || Ok(value::<i32>(client, PID)? != 0))?;
             let pid: i32 = value(client, PID)?;
@@ -57,7 +57,7 @@ fn a_killed_worker_comes_back_with_the_server() -> Result<()> {
     let (cluster, mut client) = start(&Cluster::builder("killed").preload(true))?;
     client.batch_execute("SELECT encode_text('x')")?;
     attach(&mut client)?;
-    copy(&mut client, "photos", pictures(40).iter().cycle().take(2000))?;
+    copy(&mut client, "photos", pictures(40).iter().cycle().take(800))?;
     cluster.wait_for("a first batch", || {
         Ok(value::<i64>(&mut client, "SELECT count(embedding) FROM photos")? > 0)
     })?;

@@ -85,7 +85,7 @@ pub fn work(
     }
     let done = ids(entries).into_iter().filter(|id| !busy.contains(id)).collect();
     queue.delete(done)?;
-    queue.put_off(busy, "the row is locked")?;
+    queue.put_off(busy, "row is locked")?;
     queue.forget_lane(relation)?;
     Ok(Done::Worked)
 }

@@ -239,7 +239,7 @@ impl Worker {
         };
         if entries.is_empty() {
             self.turns.drop(lane);
-            return Turn::Worked;
+            return Turn::Waiting;
         }
         let suspect = entries.iter().any(|entry| entry.suspect);
         let mut phase = Phase::Code;
@@ -256,7 +256,7 @@ impl Worker {
                 }
                 Turn::Worked
             }
-            Ok(Done::Locked) => self.put_off(lane, &[], "the table is locked", None),
+            Ok(Done::Locked) => self.put_off(lane, &[], "table is locked", None),
             Err(Stop::Leave) => {
                 let end = |extension: &_| Queue { extension }.end(relation);
                 let _ = transaction::last(QUEUE_LIMIT, end);
@@ -318,7 +318,7 @@ impl Worker {
                 if is_known {
                     self.blame(lane, entries, &why, true)
                 } else {
-                    self.put_off(lane, entries, "a step took too long", Some((&why, true)))
+                    self.put_off(lane, entries, "step took too long", Some((&why, true)))
                 }
             }
             Fault::Row => {
