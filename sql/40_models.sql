@@ -15,35 +15,6 @@ COMMENT ON TABLE clip_model IS
     'registered models; changed by clip_register_model and clip_drop_model, shown by clip_models';
 REVOKE ALL ON clip_model FROM PUBLIC;
 
--- What dumps carry of it. pg_dump must be able to read every table that it dumps, and may be run by
--- somebody who may not read this one, such as the owner of the database. So it dumps a table that is
--- always empty, with the rows that the view shows to whoever runs it; a restore fills the real one.
-CREATE TABLE clip_model_dump (LIKE clip_model);
-COMMENT ON TABLE clip_model_dump IS
-    'always empty: stands in dumps for the models of clip_model, whose directories not everybody may know';
-GRANT SELECT ON clip_model_dump TO PUBLIC;
-CREATE VIEW clip_model_dumped AS
-    SELECT m.* FROM clip_model AS m
-    WHERE NOT m.builtin AND pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text);
-COMMENT ON VIEW clip_model_dumped IS
-    'the models that a dump carries: those of clip_model, for roles that may read files of the server';
-GRANT SELECT ON clip_model_dumped TO PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_model_dump',
-    'WHERE false UNION ALL SELECT * FROM @extschema@.clip_model_dumped');
-
--- Rows of a dump go where they belong. The argument is that table's name.
-CREATE FUNCTION clip_restore() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    EXECUTE pg_catalog.format('INSERT INTO %I.%I SELECT ($1).*', TG_TABLE_SCHEMA, TG_ARGV[0]) USING NEW;
-    RETURN NULL;
-END
-$$;
-COMMENT ON FUNCTION clip_restore() IS 'fills the extension''s own tables from a dump';
-REVOKE ALL ON FUNCTION clip_restore() FROM PUBLIC;
-CREATE TRIGGER clip_restore BEFORE INSERT ON clip_model_dump
-    FOR EACH ROW EXECUTE FUNCTION clip_restore('clip_model');
-
 CREATE FUNCTION clip_register_model(name text, directory text) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_register_model_wrapper'
     LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;

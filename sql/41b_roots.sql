@@ -10,22 +10,6 @@ COMMENT ON TABLE clip_root IS
     'registered roots; changed by clip_register_root and clip_drop_root, shown by clip_roots';
 REVOKE ALL ON clip_root FROM PUBLIC;
 
--- As for models (clip_model_dump).
-CREATE TABLE clip_root_dump (LIKE clip_root);
-COMMENT ON TABLE clip_root_dump IS
-    'always empty: stands in dumps for the roots of clip_root, whose directories not everybody may know';
-GRANT SELECT ON clip_root_dump TO PUBLIC;
-CREATE VIEW clip_root_dumped AS
-    SELECT r.* FROM clip_root AS r
-    WHERE pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name, 'USAGE'::pg_catalog.text);
-COMMENT ON VIEW clip_root_dumped IS
-    'the roots that a dump carries: those of clip_root, for roles that may read files of the server';
-GRANT SELECT ON clip_root_dumped TO PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_root_dump',
-    'WHERE false UNION ALL SELECT * FROM @extschema@.clip_root_dumped');
-CREATE TRIGGER clip_restore BEFORE INSERT ON clip_root_dump
-    FOR EACH ROW EXECUTE FUNCTION clip_restore('clip_root');
-
 CREATE FUNCTION clip_register_root(name text, directory text, roles regrole[] DEFAULT '{}')
     RETURNS void
     AS 'MODULE_PATHNAME', 'clip_register_root_wrapper'

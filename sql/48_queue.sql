@@ -27,22 +27,6 @@ REVOKE ALL ON clip_queue FROM PUBLIC;
 CREATE INDEX clip_queue_next ON clip_queue (relation, suspect, due);
 ALTER TABLE clip_queue SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
 
--- As for models (clip_model_dump): a dump carries what waits of tables that the dumper may read.
-CREATE TABLE clip_queue_dump (LIKE clip_queue);
-COMMENT ON TABLE clip_queue_dump IS 'always empty: stands in dumps for the rows of clip_queue';
-GRANT SELECT ON clip_queue_dump TO PUBLIC;
-CREATE VIEW clip_queue_dumped AS
-    SELECT q.* FROM clip_queue AS q
-    WHERE pg_catalog.has_table_privilege(q.relation::pg_catalog.oid, 'SELECT'::pg_catalog.text)
-      AND NOT pg_catalog.row_security_active(q.relation::pg_catalog.oid);
-COMMENT ON VIEW clip_queue_dumped IS
-    'the entries of clip_queue that a dump carries: those of tables that the caller may read';
-GRANT SELECT ON clip_queue_dumped TO PUBLIC;
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_queue_dump',
-    'WHERE false UNION ALL SELECT * FROM @extschema@.clip_queue_dumped');
-CREATE TRIGGER clip_restore BEFORE INSERT ON clip_queue_dump
-    FOR EACH ROW EXECUTE FUNCTION clip_restore('clip_queue');
-
 -- How the worker gets on with each relation that has entries; a row lasts until a step succeeds.
 -- Relation 0 stands for the whole queue.
 CREATE TABLE clip_queue_lane (

@@ -7,6 +7,7 @@
 
 #![allow(clippy::result_large_err, reason = "pgrx raises its ErrorReport by value")]
 
+mod dump;
 mod embedding;
 mod encode;
 mod extension;

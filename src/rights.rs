@@ -67,6 +67,19 @@ pub fn may_read(relation: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether the current user may read all columns and all rows of a relation.
+pub fn sees_all_of(relation: pg_sys::Oid) -> bool {
+    let select = pg_sys::AclMode::from(pg_sys::ACL_SELECT);
+    // SAFETY: catalog lookups; for a relation that is gone see `owns`.
+    unsafe {
+        pg_sys::get_rel_relkind(relation) != 0
+            && pg_sys::pg_class_aclcheck(relation, current_user(), select)
+                == pg_sys::AclResult::ACLCHECK_OK
+            && pg_sys::check_enable_rls(relation, pg_sys::InvalidOid, true)
+                != pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32
+    }
+}
+
 /// What is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {

@@ -231,6 +231,7 @@ fn everything(client: &mut Client) -> Result<()> {
         "SELECT * FROM ext.clip_errors".into(),
         "SELECT * FROM ext.clip_progress".into(),
         "SELECT * FROM ext.clip_status".into(),
+        "SELECT * FROM ext.clip_dumped()".into(),
         "INSERT INTO ext.clip_templates (domain, words) VALUES ('boat', '{boat}') ON CONFLICT DO NOTHING".into(),
         "UPDATE ext.clip_templates SET enabled = true".into(),
         "UPDATE ext.clip_attributes SET enabled = true".into(),

@@ -199,7 +199,8 @@ pub fn check_reader(to_do: &str) -> Result<(), Failure> {
         .detail("Only roles with the privileges of the \"pg_read_server_files\" role may do so."))
 }
 
-fn may_read_files() -> bool {
+/// Whether the current user may read files of the server.
+pub fn may_read_files() -> bool {
     has_role(pg_sys::Oid::from_u32(READ_SERVER_FILES))
 }
 
