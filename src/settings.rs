@@ -157,7 +157,7 @@ pub fn init() {
     encoder_int(
         c"pgclip.max_decode_memory",
         c"Memory for all images together that the encoder is decoding.",
-        c"Large images wait for it; one that needs more than three quarters of it is refused.",
+        c"Large images wait for it; one that needs more than is kept for them, at least three quarters, is refused.",
         &MAX_DECODE_MEMORY,
         64..=1_048_576,
         GucFlags::UNIT_MB,

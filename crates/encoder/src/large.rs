@@ -3,8 +3,8 @@
 //! sends, the pictures of others go on beside it. Its own file, and free of threads and clocks, so
 //! that budget, turns and cancelling can be tested alone; the thread that owns the queue owns this.
 //!
-//! - The budget is cut in two. A quarter is for ordinary images, of which there is at most one a
-//!   thread: each may take that quarter divided by the threads, or [`ORDINARY`] if that is less.
+//! - The budget is cut in two. At most a quarter is for ordinary images, of which there is at most one
+//!   a thread: each may take that quarter divided by the threads, or [`ORDINARY`] if that is less.
 //!   The rest is for large ones, and an image that needs more than that is refused.
 //! - Connections take turns: first who has least memory in use, then who has waited longest.
 //! - Who is first and finds too little memory keeps his place. Others may go before him, as long as
