@@ -230,6 +230,11 @@ pub fn status() -> Result<Status, Failure> {
     }
 }
 
+/// Waits for an encoder that answers, and has one started where there is none.
+pub fn ready() -> Result<(), Failure> {
+    client::send(|id| Request::Status { id })?.wait().map(|_| ())
+}
+
 /// Allocates an embedding in the current memory context.
 pub fn to_embedding(elements: &[f16]) -> Result<Embedding, Failure> {
     Embedding::from_f16_slice(elements).map_err(|error| {

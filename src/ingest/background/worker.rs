@@ -376,7 +376,7 @@ impl Worker {
     /// Sees whether the encoder answers; what the turn came to where it does not.
     fn ask_encoder(&mut self) -> Option<Turn> {
         let asked = transaction::run(ENCODE_LIMIT, |extension| {
-            requests::status()?;
+            requests::ready()?;
             Queue { extension }.forget_lane(pg_sys::InvalidOid)
         });
         match asked {
