@@ -70,6 +70,7 @@ fn an_inference_that_does_not_end_fails_its_own_statement() -> Result<()> {
 /// Registers a model whose text tower hangs while it is loaded, and ends the encoder by `signal`
 /// each time in the midst of that. The error, and how many encoders were ended.
 fn register_killed(
+    cluster: &Cluster,
     client: &mut Client,
     observer: &mut Client,
     name: &str,
@@ -87,10 +88,20 @@ fn register_killed(
         let running = scope.spawn(|| client.batch_execute(&register).err());
         while !running.is_finished() {
             if let Ok(Some(row)) = observer.query_opt(&loading, &[]) {
-                std::thread::sleep(Duration::from_millis(300));
-                // SAFETY: kill takes any numbers.
-                unsafe { libc::kill(row.get::<_, i32>(0), signal) };
-                deaths += 1;
+                let pid: i32 = row.get(0);
+                // Its other tower is sound, and comes first.
+                let log = cluster.log();
+                let own = log.rsplit_once(&format!("started with process id {pid}\n"));
+                if own
+                    .is_some_and(|(_, own)| own.contains(&format!("loaded image.onnx of {name} ")))
+                {
+                    std::thread::sleep(Duration::from_millis(300));
+                    // SAFETY: kill takes any numbers.
+                    unsafe { libc::kill(pid, signal) };
+                    deaths += 1;
+                    // That its end is seen before another is looked for.
+                    std::thread::sleep(Duration::from_millis(300));
+                }
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -112,7 +123,7 @@ fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Resu
         let mut deaths = 0;
         let mut run = |client: &mut Client, signal| -> Result<(String, String)> {
             let (state, message, more) =
-                register_killed(client, &mut observer, "lethal", &lethal, signal)?;
+                register_killed(&cluster, client, &mut observer, "lethal", &lethal, signal)?;
             deaths += more;
             Ok((state, message))
         };
@@ -160,8 +171,14 @@ fn kills_from_outside_are_not_held_against_a_model() -> Result<()> {
         trapdoor::make(&innocent, "innocent", "probe")?;
         let mut deaths = 0;
         while deaths < 5 {
-            let (state, message, more) =
-                register_killed(&mut client, &mut observer, "innocent", &innocent, libc::SIGKILL)?;
+            let (state, message, more) = register_killed(
+                &cluster,
+                &mut client,
+                &mut observer,
+                "innocent",
+                &innocent,
+                libc::SIGKILL,
+            )?;
             assert_eq!(state, "58000", "{message}");
             deaths += more;
         }
