@@ -92,6 +92,7 @@ fn prepare_one(
         Ok(Err(error)) => {
             let kind = match error {
                 DecodeError::TooLarge { .. } => ErrorKind::ImageTooLarge,
+                DecodeError::Unsupported { .. } => ErrorKind::UnsupportedImage,
                 _ => ErrorKind::BadImage,
             };
             Err(ItemError { kind, message: error.to_string() })

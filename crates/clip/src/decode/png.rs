@@ -5,7 +5,7 @@ use std::io::{Cursor, ErrorKind};
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits as PngLimits};
 
-use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient};
+use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient, unpacked};
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let failed = |error| error_of(error, bytes);
@@ -28,10 +28,15 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
         return Err(DecodeError::Corrupt { format: Format::Png, message });
     }
     let row = width as usize * colours.samples();
+    if (colours, depth) == (ColorType::Grayscale, BitDepth::Sixteen) {
+        // Pillow keeps 16 bits, resizes them, and then cuts off at 255: all but white.
+        return Err(DecodeError::Unsupported { found: "PNG with grey samples of 16 bits".into() });
+    }
     let mode = match colours {
         // Pillow's mode "1": as a palette it is resized without interpolation.
         ColorType::Grayscale if depth == BitDepth::One => Mode::Palette,
         ColorType::Grayscale => Mode::L,
+        ColorType::GrayscaleAlpha if depth == BitDepth::Sixteen => Mode::Rgba,
         ColorType::GrayscaleAlpha => Mode::La,
         ColorType::Rgb => Mode::Rgb,
         ColorType::Rgba => Mode::Rgba,
@@ -39,8 +44,10 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
     };
     let pixels = match depth {
         BitDepth::Eight => data,
-        // The high byte, as Pillow has it for colours. For grey, Pillow keeps 16 bits and then
-        // cuts off at 255, so that nearly all of such an image is white: not imitated.
+        // The high byte. Grey and alpha become colours, for which Pillow has a mode.
+        BitDepth::Sixteen if colours == ColorType::GrayscaleAlpha => {
+            data.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[0], pixel[0], pixel[2]]).collect()
+        }
         BitDepth::Sixteen => data.chunks_exact(2).map(|sample| sample[0]).collect(),
         packed => unpack(&data, row, frame.line_size, packed as usize, mode == Mode::L),
     };
@@ -66,15 +73,11 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
 
 /// Samples of 1, 2 or 4 bits to bytes, grey ones stretched to 0…255.
 fn unpack(data: &[u8], row: usize, line: usize, bits: usize, stretch: bool) -> Vec<u8> {
-    let most = (1u16 << bits) - 1;
-    let factor = if stretch { 255 / most } else { 1 };
-    let mut out = Vec::with_capacity(row * data.len().div_ceil(line.max(1)));
-    for line in data.chunks_exact(line) {
-        out.extend((0..row).map(|sample| {
-            let at = sample * bits;
-            let value = u16::from(line[at / 8]) >> (8 - bits - at % 8) & most;
-            (value * factor) as u8
-        }));
+    let factor = if stretch { 255 / ((1u16 << bits) - 1) as u8 } else { 1 };
+    let mut out = vec![0; row * (data.len() / line)];
+    for (line, out) in data.chunks_exact(line).zip(out.chunks_exact_mut(row)) {
+        unpacked(line, bits, out);
+        out.iter_mut().for_each(|value| *value *= factor);
     }
     out
 }
