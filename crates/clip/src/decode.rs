@@ -8,6 +8,7 @@
 mod bmp;
 mod foreign;
 mod gif;
+mod idct;
 mod jpeg;
 mod libjpeg;
 mod orient;

@@ -11,6 +11,8 @@ use std::ptr;
 use libc::{c_int, c_long};
 use mozjpeg_sys as sys;
 
+use super::idct;
+
 /// Work that a picture may cost, in pixels × scans; one of this size takes about a second.
 const MAX_SCAN_PIXELS: u64 = 4_000_000_000;
 /// Most scans of a picture. Ten are usual, and some 200 are all that a full progression can have.
@@ -64,6 +66,13 @@ impl<'a> Jpeg<'a> {
             // SAFETY: a zeroed struct with an error manager is what the library wants.
             unsafe { sys::jpeg_create_decompress(&mut *info) };
         })?;
+        // SAFETY: the library's declaration names another struct and no type for the function, and
+        // takes this struct and a function of this type.
+        unsafe {
+            let set: unsafe extern "C-unwind" fn(*mut sys::jpeg_decompress_struct, *const libc::c_void) =
+                std::mem::transmute(sys::jpeg_set_idct_method_selector as *const ());
+            set(&mut *info, idct::select as *const libc::c_void);
+        }
         info.common.progress = &mut *progress;
         info.src = &mut *source;
         let mut jpeg =

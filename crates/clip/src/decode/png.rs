@@ -1,6 +1,7 @@
 //! PNG, by the png crate itself: `image` expands palettes and transparency, which Pillow does not
 //! before the resize.
 
+use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits as PngLimits};
@@ -10,7 +11,8 @@ use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient, unpacked
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let failed = |error| error_of(error, bytes);
     let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), PngLimits { bytes: memory });
+    let whole = with_end(bytes)?;
+    let mut decoder = Decoder::new_with_limits(Cursor::new(&*whole), PngLimits { bytes: memory });
     let header = decoder.read_header_info().map_err(failed)?;
     let (width, height) = (header.width, header.height);
     let (colours, depth) = (header.color_type, header.bit_depth);
@@ -82,9 +84,42 @@ fn unpack(data: &[u8], row: usize, line: usize, bits: usize, stretch: bool) -> V
     out
 }
 
+/// The bytes with an end: Pillow does not miss the last chunk, the decoder does.
+fn with_end(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
+    const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+    let mut at = 8;
+    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
+        let end = at.saturating_add(12 + u32::from_be_bytes([a, b, c, d]) as usize);
+        if end > bytes.len() {
+            break;
+        }
+        if kind == b"IEND" {
+            return Ok(Cow::Borrowed(bytes));
+        }
+        at = end;
+    }
+    let mut whole = Vec::new();
+    whole.try_reserve_exact(at + END.len()).map_err(|_| DecodeError::TooLarge {
+        what: "a PNG's bytes".into(),
+        limit: "what the system has".into(),
+    })?;
+    whole.extend_from_slice(bytes.get(..at).unwrap_or(bytes));
+    whole.extend_from_slice(END);
+    Ok(Cow::Owned(whole))
+}
+
 fn error_of(error: DecodingError, bytes: &[u8]) -> DecodeError {
+    // What follows would be values out of the data, which nobody is shown.
     let message = error.to_string();
+    let message = message.split([':', '(', '{']).next().unwrap_or_default().trim_end().to_owned();
     match error {
+        DecodingError::Format(_) if message.starts_with("Unrecognized critical chunk") => {
+            DecodeError::Unsupported { found: "PNG with an unknown critical chunk".into() }
+        }
+        DecodingError::Format(_) if message.contains("ChunkType") => {
+            let message = "a chunk is damaged or out of its place".into();
+            DecodeError::Corrupt { format: Format::Png, message }
+        }
         DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format: Format::Png, bytes: bytes.len(), message }
         }

@@ -127,6 +127,9 @@ impl Layout {
             });
         }
         let compression = Compression::of(number(tag::COMPRESSION, 1))?;
+        if directory.is_big() && !directory.is_little() {
+            return unsupported("offsets of 64 bits, their highest byte first (BigTIFF)".into());
+        }
         let photometric = number(tag::PHOTOMETRIC, 0);
         let is_planar = number(tag::PLANAR_CONFIGURATION, 1) == 2;
         let is_reversed = number(tag::FILL_ORDER, 1) == 2;
@@ -135,6 +138,9 @@ impl Layout {
         let mut bits = directory.numbers(tag::BITS_PER_SAMPLE).unwrap_or_else(|| vec![1]);
         let formats = directory.numbers(tag::SAMPLE_FORMAT).unwrap_or_else(|| vec![1]);
         if is_planar && !extra.is_empty() && extra.iter().all(|kind| *kind == 0) {
+            if compression == Compression::None {
+                return unsupported("an extra plane of unspecified use, uncompressed".into());
+            }
             // Unspecified samples at the end have chunks of their own, which nobody reads.
             bits.truncate(bits.len().saturating_sub(extra.len()));
             count = count.saturating_sub(extra.len());
@@ -220,10 +226,22 @@ impl Layout {
             _ if self.is_predicted && !matches!(self.bits, 8 | 16) => {
                 unsupported(format!("a predictor of {} bits", self.bits))
             }
-            _ if self.is_reversed && (self.bits == 16 || self.count > 3) => {
+            _ if self.is_reversed && !self.is_reversed_for_pillow() => {
                 unsupported("its lowest bits first".into())
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Whether Pillow reads bytes that begin with their lowest bit, in this layout.
+    fn is_reversed_for_pillow(&self) -> bool {
+        let is_raw = self.compression == Compression::None;
+        match self.samples {
+            Samples::Grey { is_inverted: true } => self.bits < 8 || !is_raw,
+            Samples::Grey { is_inverted: false } => self.count == 1,
+            Samples::Palette => self.count == 1 && (self.bits == 8 || !is_raw),
+            Samples::Rgb => self.bits == 8 && self.count == 3,
+            _ => false,
         }
     }
 

@@ -66,7 +66,9 @@ def make():
         "global_and_local": dict(table=table, local=other),
         "grey_ramp": dict(table=ramp),
         "grey_ramp_local": dict(table=table, local=ramp),
+        "grey_ramps": dict(table=ramp, local=ramp),
         "no_palette": dict(),
+        "grey_ramp_alone": dict(local=ramp),
         "transparent_global": dict(table=table, transparent=3, background=5),
         "transparent_0": dict(table=table, transparent=0),
         "transparent_beyond": dict(table=table, transparent=200),
@@ -79,7 +81,8 @@ def make():
         "screen_zero": dict(table=table, screen=(0, 0)),
         "screen_larger_grey": dict(table=ramp, screen=(50, 40), frame=(4, 5, 37, 29), transparent=9),
     }.items():
-        yield f"made_{name}.gif", gif(**{**plain, **options})
+        words = ["grey ramp"] if name == "grey_ramp_local" else []
+        yield f"made_{name}.gif", gif(**{**plain, **options}), *words
     yield from badly_written(gif(**plain, table=table), {**plain, "table": table})
 
 

@@ -108,7 +108,7 @@ def badly_written(image):
     yield "bad_no_iend.png", build(parts[:-1])
     yield "bad_trailing_bytes.png", plain + b"more"
     yield "bad_private_chunk.png", build([parts[0], (b"prVt", b"abc"), *parts[1:]])
-    yield "bad_critical_chunk.png", build([parts[0], (b"PRVT", b"abc"), *parts[1:]])
+    yield "bad_critical_chunk.png", build([parts[0], (b"PRVT", b"abc"), *parts[1:]]), "critical chunk"
     yield "bad_text.png", build([parts[0], (b"tEXt", b"no separator"), *parts[1:]])
     yield "bad_profile.png", build([parts[0], (b"iCCP", b"x\0\0rubbish"), *parts[1:]])
     yield "bad_gamma.png", build([parts[0], (b"gAMA", b"\0"), *parts[1:]])

@@ -7,7 +7,17 @@ import numpy as np
 import tifffile
 from PIL import Image
 
-from common import alpha, deep, picture, ppm, saved, tool
+import common
+from common import deep, ppm, saved, tool
+
+
+def picture(width=25, height=19, seed=5):
+    """Smaller than elsewhere: there are more of them."""
+    return common.picture(width, height, seed)
+
+
+def alpha():
+    return common.alpha(25, 19)
 
 
 def written(samples, **options):
@@ -90,7 +100,8 @@ def make():
                         yield f"rgba16_{name}_{pack}_{layout}_{end}.tif", written(deep(four), photometric="rgb", extrasamples=[kind], **options)
                     yield f"cmyk8_{pack}_{layout}_{end}.tif", written(ink, photometric="separated", **options)
         for big in (False, True):
-            yield f"big{int(big)}_{end}.tif", written(image, photometric="rgb", byteorder=order, bigtiff=big, rowsperstrip=5)
+            words = ["BigTIFF"] if big and order == ">" else []
+            yield f"big{int(big)}_{end}.tif", written(image, photometric="rgb", byteorder=order, bigtiff=big, rowsperstrip=5), *words
         yield f"cmyk16_{end}.tif", written(deep(ink), photometric="separated", byteorder=order)
         for name, dtype, words in (
             ("grey16", np.uint16, "16 bits"), ("grey32", np.uint32, "32 bits"), ("signed16", np.int16, "signed samples of 16"),
@@ -108,13 +119,13 @@ def make():
         yield f"la16_{name}.tif", written(deep(la), photometric="minisblack", planarconfig="contig", extrasamples=[kind]), "2 samples of 16"
         planes = np.moveaxis(la, -1, 0).copy()
         for pack in ("none", "lzw"):
-            yield f"la8_planes_{name}_{pack}.tif", written(planes, photometric="minisblack", planarconfig="separate", extrasamples=[kind], **packs[pack]), *((words or ["planes"]) if kind else [])
+            yield f"la8_planes_{name}_{pack}.tif", written(planes, photometric="minisblack", planarconfig="separate", extrasamples=[kind], **packs[pack]), *((words or ["planes"]) if kind else ["extra plane"] if pack == "none" else [])
         four = associated if kind == 1 else rgba
         planes = np.moveaxis(four, -1, 0).copy()
         for pack in ("none", "lzw", "deflate_predicted"):
-            words = ["associated alpha in a plane"] if (kind, pack) == (1, "none") else []
+            words = {(1, "none"): ["associated alpha in a plane"], (0, "none"): ["extra plane"]}.get((kind, pack), [])
             yield f"rgba8_planes_{name}_{pack}.tif", written(planes, photometric="rgb", planarconfig="separate", extrasamples=[kind], **packs[pack]), *words
-            words = ["planes of 16"] if pack == "none" else []
+            words = [["extra plane"] if kind == 0 else ["planes of 16"]][0] if pack == "none" else []
             yield f"rgba16_planes_{name}_{pack}.tif", written(deep(planes), photometric="rgb", planarconfig="separate", extrasamples=[kind], **packs[pack]), *words
     yield "cmyk_planes.tif", written(np.moveaxis(ink, -1, 0).copy(), photometric="separated", planarconfig="separate")
     yield "cmyk_planes_lzw.tif", written(np.moveaxis(ink, -1, 0).copy(), photometric="separated", planarconfig="separate", compression="lzw")
@@ -150,7 +161,8 @@ def few_bits(image):
                 if order == "<":
                     yield f"{name}{bits}_big.tif", by_hand(width, height, tags, strips, order, big=True)
                     reversed_bits = [bytes(int(f"{b:08b}"[::-1], 2) for b in s) for s in strips]
-                    yield f"{name}{bits}_lsb_first.tif", by_hand(width, height, {**tags, 266: (3, [2])}, reversed_bits, order)
+                    words = ["lowest bits"] if name == "palette" and bits < 8 or name == "white" and bits == 8 else []
+                    yield f"{name}{bits}_lsb_first.tif", by_hand(width, height, {**tags, 266: (3, [2])}, reversed_bits, order), *words
                     del tags[278]
                     tags.update({322: (3, [16]), 323: (3, [16])})
                     yield f"{name}{bits}_tiles.tif", by_hand(width, height, tags, tiles, order)

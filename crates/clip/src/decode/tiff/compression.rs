@@ -139,6 +139,7 @@ fn fax4(data: &[u8], width: usize, out: &mut [u8]) -> Result<bool, DecodeError> 
         let found = format!("TIFF with CCITT group 4 strips of {width} × {rows} pixels");
         return Err(DecodeError::Unsupported { found });
     };
+    out.fill(0);
     let mut lines = out.chunks_exact_mut(stride);
     fax::decoder::decode_g4(data.iter().copied(), pixels, Some(height), |changes| {
         let Some(line) = lines.next() else { return };

@@ -38,6 +38,7 @@ struct Entry<'a> {
 
 pub(super) struct Directory<'a> {
     is_little: bool,
+    is_big: bool,
     entries: Vec<Entry<'a>>,
 }
 
@@ -73,11 +74,16 @@ impl<'a> Directory<'a> {
                 entries.push(Entry { tag, kind, values });
             }
         }
-        Ok(Self { is_little, entries })
+        Ok(Self { is_little, is_big, entries })
     }
 
     pub(super) fn is_little(&self) -> bool {
         self.is_little
+    }
+
+    /// Whether it is BigTIFF.
+    pub(super) fn is_big(&self) -> bool {
+        self.is_big
     }
 
     /// The bytes of a tag's values.
