@@ -104,8 +104,8 @@ unsafe extern "C-unwind" fn with_avx2(
 }
 
 /// # Safety
-/// `component` has its quantisation table, `coefficients` are 64, and each of eight `rows` has eight
-/// samples from `column` on.
+/// `component` is the library's, `coefficients` are 64, and each of eight `rows` has eight samples from
+/// `column` on.
 #[inline(always)]
 unsafe fn transform_to(
     component: *mut sys::jpeg_component_info,
@@ -114,10 +114,13 @@ unsafe fn transform_to(
     column: u32,
 ) {
     // SAFETY: the caller's promise.
-    let (steps, coefficients) = unsafe {
-        (&(*(*component).quant_table).quantval, &*coefficients.cast::<Block>())
+    let (table, coefficients) =
+        unsafe { ((*component).quant_table.as_ref(), &*coefficients.cast::<Block>()) };
+    let samples = match table {
+        Some(table) => transform(coefficients, &table.quantval),
+        // No scan has brought this component.
+        None => [[128; 8]; 8],
     };
-    let samples = transform(coefficients, steps);
     for (row, samples) in samples.iter().enumerate() {
         // SAFETY: the caller's promise.
         unsafe {

@@ -14,14 +14,14 @@ pub(super) fn decode(
 ) -> Result<Decoded, DecodeError> {
     let failed = |error| error_of(error, Format::Jpeg, bytes);
     let segments = Segments::of(bytes);
-    segments.check("a JPEG")?;
+    segments.check("JPEG")?;
     let mut jpeg = Jpeg::new(None, bytes).map_err(failed)?;
     let (mode, out) = match jpeg.components() {
         1 => (Mode::L, Colours::JCS_GRAYSCALE),
         3 => (Mode::Rgb, Colours::JCS_RGB),
         4 => (Mode::Cmyk, Colours::JCS_CMYK),
         count => {
-            return Err(DecodeError::Unsupported { found: format!("a JPEG of {count} components") });
+            return Err(DecodeError::Unsupported { found: format!("JPEG of {count} components") });
         }
     };
     jpeg.set_colours(jpeg.stored_colours(), out);
@@ -99,7 +99,7 @@ impl<'a> Segments<'a> {
     /// Refuses what is not decoded, by its name.
     pub(super) fn check(&self, what: &str) -> Result<(), DecodeError> {
         let unsupported = |kind: String| {
-            Err(DecodeError::Unsupported { found: format!("{what} {kind} is not supported") })
+            Err(DecodeError::Unsupported { found: format!("{what} {kind}") })
         };
         match self.frame {
             Some((0xc3 | 0xcb, _)) => unsupported("with lossless compression".into()),
@@ -137,7 +137,7 @@ pub(super) fn error_of(error: JpegError, format: Format, bytes: &[u8]) -> Decode
             limit: "4 billion pixels in all scans together, or 1000 scans".into(),
         },
         JpegError::Library { message, .. } if UNSUPPORTED.contains(&message.as_str()) => {
-            DecodeError::Unsupported { found: format!("a JPEG: {message}") }
+            DecodeError::Unsupported { found: format!("JPEG: {message}") }
         }
         JpegError::Library { message, .. } => DecodeError::Corrupt { format, message },
     }

@@ -182,6 +182,9 @@ impl<'a> Jpeg<'a> {
                 _ => {}
             }
         }
+        // The rest up to the end is looked at, as Pillow does: an error in it counts, its lack does not.
+        // SAFETY: all rows were read.
+        self.call(|info| unsafe { sys::jpeg_finish_decompress(info) })?;
         Ok(())
     }
 

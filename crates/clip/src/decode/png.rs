@@ -90,13 +90,12 @@ fn with_end(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
     let mut at = 8;
     while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
         let end = at.saturating_add(12 + u32::from_be_bytes([a, b, c, d]) as usize);
-        if end > bytes.len() {
-            break;
+        match (end > bytes.len(), kind == b"IEND") {
+            (false, false) => at = end,
+            (true, true) => break,
+            // The end is there, or another chunk is cut, which Pillow minds too.
+            _ => return Ok(Cow::Borrowed(bytes)),
         }
-        if kind == b"IEND" {
-            return Ok(Cow::Borrowed(bytes));
-        }
-        at = end;
     }
     let mut whole = Vec::new();
     whole.try_reserve_exact(at + END.len()).map_err(|_| DecodeError::TooLarge {

@@ -39,6 +39,7 @@ struct Entry<'a> {
 pub(super) struct Directory<'a> {
     is_little: bool,
     is_big: bool,
+    /// By tag, each once.
     entries: Vec<Entry<'a>>,
 }
 
@@ -74,6 +75,13 @@ impl<'a> Directory<'a> {
                 entries.push(Entry { tag, kind, values });
             }
         }
+        entries.sort_by_key(|entry| entry.tag);
+        if entries.windows(2).any(|pair| pair[0].tag == pair[1].tag) {
+            return Err(DecodeError::Corrupt {
+                format: Format::Tiff,
+                message: "it has a tag twice".into(),
+            });
+        }
         Ok(Self { is_little, is_big, entries })
     }
 
@@ -86,14 +94,19 @@ impl<'a> Directory<'a> {
         self.is_big
     }
 
+    fn entry(&self, tag: u16) -> Option<&Entry<'a>> {
+        let place = self.entries.binary_search_by_key(&tag, |entry| entry.tag).ok()?;
+        Some(&self.entries[place])
+    }
+
     /// The bytes of a tag's values.
     pub(super) fn bytes(&self, tag: u16) -> Option<&'a [u8]> {
-        self.entries.iter().rev().find(|entry| entry.tag == tag).map(|entry| entry.values)
+        self.entry(tag).map(|entry| entry.values)
     }
 
     /// A tag's values, where they are whole numbers and not negative.
     pub(super) fn numbers(&self, tag: u16) -> Option<Vec<u64>> {
-        let entry = self.entries.iter().rev().find(|entry| entry.tag == tag)?;
+        let entry = self.entry(tag)?;
         if !matches!(entry.kind, 1 | 3 | 4 | 6 | 8 | 9 | 13 | 16 | 17 | 18) {
             return None;
         }
