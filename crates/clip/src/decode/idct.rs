@@ -2,8 +2,10 @@
 //! damaged data overflow: Pillow has the vectors, and so has this. Plugged into libjpeg's decoder.
 //!
 //! The algorithm is Loeffler, Ligtenberg and Moschytz's (ICASSP 1989) in fixed point, as in libjpeg's
-//! "islow". What matters beyond that is which steps are of 16 bits and wrap, and which saturate; each
-//! lane of the loops below is a column, and the compiler makes vectors of them.
+//! "islow". What matters beyond that is which steps are of 16 bits and wrap, and which saturate.
+
+#[cfg(target_arch = "x86_64")]
+mod sse2;
 
 use libc::c_int;
 use mozjpeg_sys as sys;
@@ -56,58 +58,16 @@ pub(super) unsafe extern "C-unwind" fn select(
     // SAFETY: the library passes a place that holds its own choice.
     unsafe {
         if *method as usize == jpeg_idct_islow as *const () as usize {
-            *method = fastest();
+            *method = transform_to;
         }
     }
-}
-
-fn fastest() -> Method {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        return with_avx2;
-    }
-    portable
-}
-
-unsafe extern "C-unwind" fn portable(
-    _: *mut sys::jpeg_decompress_struct,
-    component: *mut sys::jpeg_component_info,
-    coefficients: *const i16,
-    rows: *const *mut u8,
-    column: u32,
-) {
-    // SAFETY: as the library promises: see `transform_to`.
-    unsafe { transform_to(component, coefficients, rows, column) }
-}
-
-/// Only to be called where there is AVX2, which `fastest` sees to.
-#[cfg(target_arch = "x86_64")]
-unsafe extern "C-unwind" fn with_avx2(
-    _: *mut sys::jpeg_decompress_struct,
-    component: *mut sys::jpeg_component_info,
-    coefficients: *const i16,
-    rows: *const *mut u8,
-    column: u32,
-) {
-    #[target_feature(enable = "avx2")]
-    unsafe fn inner(
-        component: *mut sys::jpeg_component_info,
-        coefficients: *const i16,
-        rows: *const *mut u8,
-        column: u32,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { transform_to(component, coefficients, rows, column) }
-    }
-    // SAFETY: there is AVX2; and as the library promises.
-    unsafe { inner(component, coefficients, rows, column) }
 }
 
 /// # Safety
 /// `component` is the library's, `coefficients` are 64, and each of eight `rows` has eight samples from
 /// `column` on.
-#[inline(always)]
-unsafe fn transform_to(
+unsafe extern "C-unwind" fn transform_to(
+    _: *mut sys::jpeg_decompress_struct,
     component: *mut sys::jpeg_component_info,
     coefficients: *const i16,
     rows: *const *mut u8,
@@ -117,6 +77,9 @@ unsafe fn transform_to(
     let (table, coefficients) =
         unsafe { ((*component).quant_table.as_ref(), &*coefficients.cast::<Block>()) };
     let samples = match table {
+        #[cfg(target_arch = "x86_64")]
+        Some(table) => sse2::transform(coefficients, &table.quantval),
+        #[cfg(not(target_arch = "x86_64"))]
         Some(table) => transform(coefficients, &table.quantval),
         // No scan has brought this component.
         None => [[128; 8]; 8],
@@ -130,8 +93,13 @@ unsafe fn transform_to(
     }
 }
 
-/// A block's coefficients, times the quantisation steps, to samples of 0 to 255.
-#[inline(always)]
+/// Whether all coefficients but those of the first row are zero.
+fn is_flat(coefficients: &Block) -> bool {
+    coefficients[1..].iter().flatten().fold(0, |bits, value| bits | value) == 0
+}
+
+/// A block's coefficients, times the quantisation steps, to samples of 0 to 255: the oracle of `sse2`.
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn transform(coefficients: &Block, steps: &[u16; 64]) -> [[u8; 8]; 8] {
     let mut block = [[0; 8]; 8];
     for row in 0..8 {
@@ -140,8 +108,7 @@ fn transform(coefficients: &Block, steps: &[u16; 64]) -> [[u8; 8]; 8] {
             block[row][lane] = coefficients[row][lane].wrapping_mul(step);
         }
     }
-    let is_flat = coefficients[1..].iter().flatten().fold(0, |bits, value| bits | value) == 0;
-    let block = if is_flat {
+    let block = if is_flat(coefficients) {
         // Where there is nothing but the first row, the shift wraps and does not saturate.
         [block[0].map(|value| value << PASS1_BITS); 8]
     } else {
@@ -151,7 +118,7 @@ fn transform(coefficients: &Block, steps: &[u16; 64]) -> [[u8; 8]; 8] {
     transposed(&block).map(|row| row.map(|value| (value.clamp(-128, 127) + 128) as u8))
 }
 
-#[inline(always)]
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn transposed(block: &Block) -> Block {
     let mut out = [[0; 8]; 8];
     for row in 0..8 {
@@ -163,7 +130,7 @@ fn transposed(block: &Block) -> Block {
 }
 
 /// The transform of each column, divided by 2^`SHIFT`, rounded and saturated.
-#[inline(always)]
+#[cfg(any(test, not(target_arch = "x86_64")))]
 fn pass<const SHIFT: u32>(block: &Block) -> Block {
     let mut out = [[0; 8]; 8];
     for lane in 0..8 {
@@ -194,4 +161,29 @@ fn pass<const SHIFT: u32>(block: &Block) -> Block {
         }
     }
     out
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::{sse2, transform};
+
+    /// Damaged JPEG files once differed from Pillow's: what overflows has to overflow in the same way.
+    #[test]
+    fn vectors_are_the_oracles() {
+        let mut state = 1u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 16) as u16
+        };
+        for round in 0..20_000 {
+            // From blocks as they are in pictures to all bits set anyhow.
+            let (kept, most) = (1 + round % 64, [1 << 3, 1 << 7, 1 << 11, 1 << 16][round / 64 % 4]);
+            let mut block = [[0i16; 8]; 8];
+            for at in 0..kept {
+                block[at / 8][at % 8] = ((u32::from(next()) % most) as i32 - (most / 2) as i32) as i16;
+            }
+            let steps: [u16; 64] = std::array::from_fn(|_| 1 + next() % [16, 255, 65_535][round % 3]);
+            assert_eq!(sse2::transform(&block, &steps), transform(&block, &steps), "{block:?}");
+        }
+    }
 }

@@ -134,6 +134,11 @@ impl<'a> Jpeg<'a> {
         self.info.out_color_space = out;
     }
 
+    /// Counts scans against the work of a picture of so many pixels, of which this one is a part.
+    pub(super) fn set_whole(&mut self, pixels: u64) {
+        self.info.common.client_data = pixels as *mut libc::c_void;
+    }
+
     /// Divides each side by 1, 2, 4 or 8 as the coefficients are transformed.
     pub(super) fn set_scale(&mut self, parts: u32) {
         self.info.scale_num = 1;
@@ -270,7 +275,8 @@ unsafe extern "C-unwind" fn watch(common: &mut sys::jpeg_common_struct) {
     // decompressors have this monitor.
     let info =
         unsafe { &*ptr::from_mut(common).cast_const().cast::<sys::jpeg_decompress_struct>() };
-    let pixels = u64::from(info.image_width) * u64::from(info.image_height);
+    let whole = info.common.client_data as u64;
+    let pixels = (u64::from(info.image_width) * u64::from(info.image_height)).max(whole);
     let scans = u64::try_from(info.input_scan_number).unwrap_or(0);
     if scans > MAX_SCANS || scans.saturating_mul(pixels) > MAX_SCAN_PIXELS.max(pixels) {
         resume_unwind(Box::new(JpegError::Scans));

@@ -6,6 +6,7 @@
 
 mod compression;
 mod directory;
+mod fax;
 
 use compression::{Compression, corrupt, unpack};
 use directory::{Directory, tag};
@@ -70,13 +71,14 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
     let mode = layout.mode();
     limits.check(width as u64, height as u64, layout.count.max(mode.channels()) as u64)?;
     let chunks = Chunks::of(&directory, &layout)?;
-    let mut pixels = buffer(width * height * mode.channels())?;
     let planes = if layout.is_planar { layout.count } else { 1 };
-    let size = layout.chunk_row(&chunks) as u64 * chunks.height as u64;
-    if size > limits.memory {
-        let what = format!("TIFF with strips or tiles of {size} bytes");
+    let size = (layout.chunk_row(&chunks) as u64).saturating_mul(chunks.height as u64);
+    let area = width * height * mode.channels();
+    if size.saturating_add(area as u64) > limits.memory {
+        let what = format!("{width} × {height} pixels in strips or tiles of {size} bytes");
         return Err(DecodeError::TooLarge { what, limit: format!("{} bytes", limits.memory) });
     }
+    let mut pixels = buffer(area)?;
     let mut chunk = buffer(size as usize)?;
     // Data that are read again for each of many chunks would cost far more than a file of its size.
     let mut budget = 4 * bytes.len() as u64 + (64 << 20);
@@ -126,7 +128,7 @@ impl Layout {
                 limit: format!("{} a side", i32::MAX),
             });
         }
-        let compression = Compression::of(number(tag::COMPRESSION, 1))?;
+        let compression = Compression::of(number(tag::COMPRESSION, 1), number(tag::T4_OPTIONS, 0))?;
         if directory.is_big() && !directory.is_little() {
             return unsupported("offsets of 64 bits, their highest byte first (BigTIFF)".into());
         }
@@ -200,7 +202,7 @@ impl Layout {
     fn check(&self) -> Result<(), DecodeError> {
         let (is_raw, is_jpeg) =
             (self.compression == Compression::None, self.compression == Compression::Jpeg);
-        let is_fax = self.compression == Compression::Fax4;
+        let is_fax = matches!(self.compression, Compression::Fax(_));
         match self.samples {
             Samples::YCbCr if !is_jpeg || self.is_planar => {
                 unsupported("YCbCr that is not JPEG with its samples together".into())
@@ -218,7 +220,7 @@ impl Layout {
                 unsupported("associated alpha in a plane of its own, uncompressed".into())
             }
             _ if is_fax && self.bits * self.count != 1 => {
-                unsupported("CCITT group 4 compression of more than 1 bit".into())
+                unsupported("CCITT compression of more than 1 bit".into())
             }
             _ if is_jpeg && self.bits != 8 => {
                 unsupported(format!("JPEG compression of {} bits", self.bits))
@@ -326,6 +328,7 @@ impl Layout {
             picture.set_colours(Colours::JCS_UNKNOWN, Colours::JCS_UNKNOWN);
         }
         jpeg::check(&picture, limits, count as u64)?;
+        picture.set_whole(self.width as u64 * self.height as u64);
         let (_, height, _) = picture.start().map_err(failed)?;
         let mut pixels = buffer(stride * height as usize)?;
         picture.read(&mut pixels).map_err(failed)?;

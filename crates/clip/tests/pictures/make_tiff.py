@@ -208,7 +208,7 @@ def libtiff(image):
     """What libtiff's own tools write."""
     bits = saved(Image.fromarray(image).convert("1"), "TIFF")
     raw = tool("ppm2tiff", "{in}", "{out}", data=ppm(image))
-    for pack, words in (("g4", None), ("g3", "group 3"), ("g3:2d", "group 3"), ("g3:fill", "group 3"), ("packbits", None), ("lzw", None), ("zip", None), ("none", None)):
+    for pack, words in (("g4", None), ("g3", None), ("g3:2d", None), ("g3:fill", None), ("g3:2d:fill", None), ("packbits", None), ("lzw", None), ("zip", None), ("none", None)):
         for order in ("msb2lsb", "lsb2msb"):
             for end in ("-L", "-B"):
                 data = tool("tiffcp", end, "-f", order, "-r", 8, "-c", pack, "{in}", "{out}", data=bits)
@@ -229,7 +229,7 @@ def libtiff(image):
             data = tool("convert-im6.q16", "{in}", "-depth", 8, "-compress", pack, "tiff:{out}", data=ppm(image))
         except RuntimeError:
             continue
-        yield f"convert_{pack}.tif", data, *({"Fax": ["group 3"], "LZMA": ["LZMA"]}.get(pack, []))
+        yield f"convert_{pack}.tif", data, *({"LZMA": ["LZMA"]}.get(pack, []))
     yield "pnmtotiff_palette.tif", tool("pnmtotiff", "-indexbits=4,8", data=tool("pnmquant", "12", data=ppm(image)))
     yield "pnmtotiff_bits.tif", tool("pnmtotiff", "-miniswhite", data=tool("pamditherbw", data=tool("ppmtopgm", data=ppm(image))))
     yield "pnmtotiffcmyk.tif", tool("pnmtotiffcmyk", data=ppm(image))
@@ -241,12 +241,12 @@ def libtiff(image):
         deeper = Image.fromarray(deep(image[..., 1])) if mode == "I;16" else Image.fromarray(image, "LAB") if mode == "LAB" else plain.convert(mode)
         yield f"pillow_{mode.replace(';', '')}.tif", saved(deeper, "TIFF"), words
     for compression in ("group3", "group4", "tiff_ccitt"):
-        words = {"group3": ["group 3"], "tiff_ccitt": ["modified Huffman"], "group4": []}[compression]
-        yield f"pillow_{compression}.tif", saved(Image.fromarray(image).convert("1"), "TIFF", compression=compression), *words
+        yield f"pillow_{compression}.tif", saved(Image.fromarray(image).convert("1"), "TIFF", compression=compression)
     wide = Image.fromarray(picture(300, 40)).convert("1")
-    yield "wide_group4.tif", saved(wide, "TIFF", compression="group4")
-    yield "blank_group4.tif", saved(Image.new("1", (100, 30), 1), "TIFF", compression="group4")
-    yield "black_group4.tif", saved(Image.new("1", (100, 30), 0), "TIFF", compression="group4")
+    for compression in ("group3", "group4", "tiff_ccitt"):
+        yield f"wide_{compression}.tif", saved(wide, "TIFF", compression=compression)
+        yield f"blank_{compression}.tif", saved(Image.new("1", (3000, 3), 1), "TIFF", compression=compression)
+        yield f"black_{compression}.tif", saved(Image.new("1", (3000, 3), 0), "TIFF", compression=compression)
 
 
 def odd(image):
@@ -276,7 +276,7 @@ def odd(image):
     yield "no_counts.tif", by_hand(width, height, {**rgb, 279: (3, [])}, plain)
     for photometric, words in ((4, "mask"), (8, "Lab"), (9, "Lab"), (10, "Lab"), (32803, "filter"), (34892, "linear raw"), (77, "interpretation 77")):
         yield f"photometric{photometric}.tif", by_hand(width, height, {**rgb, 262: (3, [photometric])}, plain), words
-    for compression, words in ((2, "modified Huffman"), (3, "group 3"), (6, "old-style JPEG"), (32771, "RLE"), (32809, "ThunderScan"), (34676, "LogLuv"), (12345, "12345")):
+    for compression, words in ((2, "more than 1 bit"), (3, "more than 1 bit"), (6, "old-style JPEG"), (32771, "RLE"), (32809, "ThunderScan"), (34676, "LogLuv"), (12345, "12345")):
         yield f"compression{compression}.tif", by_hand(width, height, {**rgb, 259: (3, [compression])}, plain), words
     yield "size1x1.tif", by_hand(1, 1, rgb, [b"\1\2\3"])
 

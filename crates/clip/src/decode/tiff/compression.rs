@@ -6,12 +6,13 @@ use std::io::{self, Read};
 use flate2::read::ZlibDecoder;
 use weezl::{BitOrder, LzwStatus, decode::Decoder as LzwDecoder};
 
+use super::fax::{self, Coding};
 use crate::decode::{DecodeError, Format};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Compression {
     None,
-    Fax4,
+    Fax(Coding),
     Lzw,
     Jpeg,
     Deflate,
@@ -19,17 +20,20 @@ pub(super) enum Compression {
 }
 
 impl Compression {
-    /// By the number in the tag.
-    pub(super) fn of(number: u64) -> Result<Self, DecodeError> {
+    /// By the number in the tag, and the options of CCITT's group 3.
+    pub(super) fn of(number: u64, options: u64) -> Result<Self, DecodeError> {
         let name = match number {
             1 => return Ok(Self::None),
-            4 => return Ok(Self::Fax4),
+            2 => return Ok(Self::Fax(Coding::Runs)),
+            3 if options & 2 == 0 => {
+                return Ok(Self::Fax(Coding::Group3 { is_2d: options & 1 != 0 }));
+            }
+            4 => return Ok(Self::Fax(Coding::Group4)),
             5 => return Ok(Self::Lzw),
             7 => return Ok(Self::Jpeg),
             8 | 32946 => return Ok(Self::Deflate),
             32773 => return Ok(Self::PackBits),
-            2 => "CCITT modified Huffman",
-            3 => "CCITT group 3",
+            3 => "CCITT group 3 (uncompressed mode)",
             6 => "old-style JPEG",
             32766 => "NeXT",
             32771 => "CCITT RLE with words",
@@ -77,13 +81,17 @@ pub(super) fn unpack(
             }
             lzw(data, out)?
         }
-        Compression::Deflate => match ZlibDecoder::new(data).read_exact(out) {
-            Ok(()) => true,
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
-            Err(_) => return Err(corrupt("its Deflate data are damaged")),
-        },
+        Compression::Deflate => {
+            let mut decoder = ZlibDecoder::new(data);
+            // What follows is asked for too: it is the sum that tells whether the data are whole.
+            match decoder.read_exact(out).and_then(|()| decoder.read(&mut [0])) {
+                Ok(_) => true,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => false,
+                Err(_) => return Err(corrupt("its Deflate data are damaged")),
+            }
+        }
         Compression::PackBits => pack_bits(data, out),
-        Compression::Fax4 => fax4(data, width, out)?,
+        Compression::Fax(coding) => fax::unpack(coding, data, width, out).is_some(),
         Compression::Jpeg => unreachable!("JPEG chunks are unpacked as pictures"),
     };
     if is_whole { Ok(()) } else { Err(corrupt("a strip or tile has too few data")) }
@@ -129,30 +137,6 @@ fn pack_bits(mut data: &[u8], out: &mut [u8]) -> bool {
         };
     }
     true
-}
-
-/// CCITT group 4: 1 is black.
-fn fax4(data: &[u8], width: usize, out: &mut [u8]) -> Result<bool, DecodeError> {
-    let stride = width.div_ceil(8);
-    let rows = out.len() / stride;
-    let (Ok(pixels), Ok(height)) = (u16::try_from(width), u16::try_from(rows)) else {
-        let found = format!("TIFF with CCITT group 4 strips of {width} × {rows} pixels");
-        return Err(DecodeError::Unsupported { found });
-    };
-    out.fill(0);
-    let mut lines = out.chunks_exact_mut(stride);
-    fax::decoder::decode_g4(data.iter().copied(), pixels, Some(height), |changes| {
-        let Some(line) = lines.next() else { return };
-        // Black runs lie from each change at an even place to the next.
-        for run in changes.chunks(2) {
-            let end = run.get(1).copied().unwrap_or(pixels).min(pixels);
-            for x in run[0]..end {
-                line[usize::from(x / 8)] |= 0x80 >> (x % 8);
-            }
-        }
-    })
-    .ok_or_else(|| corrupt("its CCITT data are damaged"))?;
-    Ok(lines.next().is_none())
 }
 
 pub(super) fn corrupt(message: &str) -> DecodeError {

@@ -18,6 +18,7 @@ pub(super) mod tag {
     pub const ROWS_PER_STRIP: u16 = 278;
     pub const STRIP_BYTE_COUNTS: u16 = 279;
     pub const PLANAR_CONFIGURATION: u16 = 284;
+    pub const T4_OPTIONS: u16 = 292;
     pub const PREDICTOR: u16 = 317;
     pub const COLOR_MAP: u16 = 320;
     pub const TILE_WIDTH: u16 = 322;
