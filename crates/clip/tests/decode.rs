@@ -47,8 +47,15 @@ fn bytes_that_are_no_image_are_not_shown() {
     assert_eq!(fails(&[0, 1, 2, 255]).to_string(), "not an image: 4 bytes");
     // Nor are the bytes of a file that goes on as no image: each message is the same for other bytes.
     let secret = |byte: u8| {
-        [&b"\xff\xd8\xff"[..], b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0\x08\0\0\0", b"RIFF\0\0\0\0WEBP"]
-            .map(|head| fails(&[head, &[byte; 60]].concat()).to_string())
+        [
+            &b"\xff\xd8\xff"[..],
+            b"\x89PNG\r\n\x1a\n",
+            b"GIF89a",
+            b"BM",
+            b"II*\0\x08\0\0\0",
+            b"RIFF\0\0\0\0WEBP",
+        ]
+        .map(|head| fails(&[head, &[byte; 60]].concat()).to_string())
     };
     for message in secret(b'w').iter().chain(&secret(b'#')) {
         for shown in ["ww", "##", "77", "23", "0x"] {

@@ -152,9 +152,7 @@ fn indexed(bytes: &[u8], header: &Header) -> Result<Decoded, DecodeError> {
     let entries = || stored.chunks(header.entry);
     let level = |index: usize| if header.colours == 2 { [0, 255][index] } else { index as u8 };
     let is_grey = entries().len() == header.colours
-        && entries()
-            .enumerate()
-            .all(|(index, entry)| entry.get(..3) == Some(&[level(index); 3]));
+        && entries().enumerate().all(|(index, entry)| entry.get(..3) == Some(&[level(index); 3]));
     let is_run_length = header.compression != RAW;
     // A grey palette makes Pillow read the rows as its mode "1" or "L" has them, whatever the bits.
     let bits = match (is_grey, header.colours) {
@@ -219,7 +217,9 @@ fn run_lengths(bytes: &[u8], header: &Header, pixels: &mut [u8]) -> Result<(), D
             (0, count) => {
                 let count = left.min(count.into());
                 for index in 0..if is_nibbles { count.div_ceil(2) } else { count } {
-                    let Some(byte) = next(&mut at) else { return Err(truncated(bytes, "its pixels")) };
+                    let Some(byte) = next(&mut at) else {
+                        return Err(truncated(bytes, "its pixels"));
+                    };
                     if is_nibbles {
                         pixels[done + 2 * index] = byte >> 4;
                         if 2 * index + 1 < count {

@@ -40,8 +40,9 @@ pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
         [0x76, 0x2f, 0x31, 0x01, ..] => "OpenEXR",
         [b'#', b'?', b'R', b'A', b'D', b'I', b'A', b'N', b'C', b'E', ..]
         | [b'#', b'?', b'R', b'G', b'B', b'E', ..] => "Radiance HDR",
-        [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..]
-        | [b'P', b'F' | b'f', b'\n', ..] => "a portable bitmap (PNM)",
+        [b'P', b'1'..=b'7', b' ' | b'\t' | b'\r' | b'\n', ..] | [b'P', b'F' | b'f', b'\n', ..] => {
+            "a portable bitmap (PNM)"
+        }
         [0x59, 0xa6, 0x6a, 0x95, ..] => "Sun raster",
         [0x01, 0xda, 0 | 1, 1 | 2, ..] => "SGI",
         [10, 0 | 2..=5, 1, 1 | 2 | 4 | 8, ..] => "PCX",

@@ -134,7 +134,8 @@ fn transposed(block: &Block) -> Block {
 fn pass<const SHIFT: u32>(block: &Block) -> Block {
     let mut out = [[0; 8]; 8];
     for lane in 0..8 {
-        let [in0, in1, in2, in3, in4, in5, in6, in7] = [0, 1, 2, 3, 4, 5, 6, 7].map(|row| block[row][lane]);
+        let [in0, in1, in2, in3, in4, in5, in6, in7] =
+            [0, 1, 2, 3, 4, 5, 6, 7].map(|row| block[row][lane]);
         let wide = i32::from;
         let even0 = wide(in0.wrapping_add(in4)) << CONST_BITS;
         let even1 = wide(in0.wrapping_sub(in4)) << CONST_BITS;
@@ -180,9 +181,11 @@ mod tests {
             let (kept, most) = (1 + round % 64, [1 << 3, 1 << 7, 1 << 11, 1 << 16][round / 64 % 4]);
             let mut block = [[0i16; 8]; 8];
             for at in 0..kept {
-                block[at / 8][at % 8] = ((u32::from(next()) % most) as i32 - (most / 2) as i32) as i16;
+                block[at / 8][at % 8] =
+                    ((u32::from(next()) % most) as i32 - (most / 2) as i32) as i16;
             }
-            let steps: [u16; 64] = std::array::from_fn(|_| 1 + next() % [16, 255, 65_535][round % 3]);
+            let steps: [u16; 64] =
+                std::array::from_fn(|_| 1 + next() % [16, 255, 65_535][round % 3]);
             assert_eq!(sse2::transform(&block, &steps), transform(&block, &steps), "{block:?}");
         }
     }

@@ -98,9 +98,8 @@ impl<'a> Segments<'a> {
 
     /// Refuses what is not decoded, by its name.
     pub(super) fn check(&self, what: &str) -> Result<(), DecodeError> {
-        let unsupported = |kind: String| {
-            Err(DecodeError::Unsupported { found: format!("{what} {kind}") })
-        };
+        let unsupported =
+            |kind: String| Err(DecodeError::Unsupported { found: format!("{what} {kind}") });
         match self.frame {
             Some((0xc3 | 0xcb, _)) => unsupported("with lossless compression".into()),
             Some((0xc5..=0xc7 | 0xcd..=0xcf | 0xde, _)) => {
@@ -136,6 +135,12 @@ pub(super) fn error_of(error: JpegError, format: Format, bytes: &[u8]) -> Decode
             what: "a JPEG with so many scans".into(),
             limit: "4 billion pixels in all scans together, or 1000 scans".into(),
         },
+        JpegError::Library { message, .. }
+            if message.starts_with("Insufficient memory")
+                || message.starts_with("Maximum supported image dimension") =>
+        {
+            DecodeError::TooLarge { what: "a JPEG's buffers".into(), limit: "the memory".into() }
+        }
         JpegError::Library { message, .. } if UNSUPPORTED.contains(&message.as_str()) => {
             DecodeError::Unsupported { found: format!("JPEG: {message}") }
         }

@@ -69,8 +69,10 @@ impl<'a> Jpeg<'a> {
         // SAFETY: the library's declaration names another struct and no type for the function, and
         // takes this struct and a function of this type.
         unsafe {
-            let set: unsafe extern "C-unwind" fn(*mut sys::jpeg_decompress_struct, *const libc::c_void) =
-                std::mem::transmute(sys::jpeg_set_idct_method_selector as *const ());
+            let set: unsafe extern "C-unwind" fn(
+                *mut sys::jpeg_decompress_struct,
+                *const libc::c_void,
+            ) = std::mem::transmute(sys::jpeg_set_idct_method_selector as *const ());
             set(&mut *info, idct::select as *const libc::c_void);
         }
         info.common.progress = &mut *progress;

@@ -33,8 +33,9 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
     // SAFETY: zeros are a valid value of a struct of numbers and pointers.
     let mut config: sys::WebPDecoderConfig = unsafe { std::mem::zeroed() };
     // SAFETY: `config` is there to be written.
-    if unsafe { sys::WebPInitDecoderConfigInternal(&mut config, sys::WEBP_DECODER_ABI_VERSION as i32) }
-        == 0
+    if unsafe {
+        sys::WebPInitDecoderConfigInternal(&mut config, sys::WEBP_DECODER_ABI_VERSION as i32)
+    } == 0
     {
         return Err(corrupt("the decoder is of another version"));
     }
@@ -48,8 +49,7 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
         sys::WebPRGBABuffer { rgba: place.as_mut_ptr(), stride: stride as i32, size: place.len() };
     // SAFETY: the fragment lies in `bytes`, the output in `place`, of which the decoder is told the
     // size; it checks that a frame of this stride fits.
-    let status =
-        unsafe { sys::WebPDecode(frame.fragment.bytes, frame.fragment.size, &mut config) };
+    let status = unsafe { sys::WebPDecode(frame.fragment.bytes, frame.fragment.size, &mut config) };
     match status {
         sys::VP8StatusCode::VP8_STATUS_OK => {}
         sys::VP8StatusCode::VP8_STATUS_OUT_OF_MEMORY => {
