@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
-use pgclip_clip::decode::{Decoded, Limits, Mode, decode};
+use pgclip_clip::decode::{Decoded, Limits, Mode, decode, decode_for};
 use pgclip_clip::model::{ImageConfig, Interpolation, ResizeMode};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_scenes::{Scene, SceneOptions};
@@ -18,7 +18,7 @@ use pgclip_scenes::{Scene, SceneOptions};
 type Decoder = fn(&[u8]) -> Decoded;
 
 const DECODERS: [(&str, Decoder); 3] =
-    [("zune-jpeg, ours", ours), ("image", images), ("jpeg-decoder", |bytes| scaled(bytes, 1))];
+    [("libjpeg, ours", ours), ("zune-jpeg in image", images), ("jpeg-decoder", peer)];
 /// Long sides of the photographs, in pixels.
 const SIDES: [u32; 3] = [640, 1920, 4000];
 
@@ -37,19 +37,23 @@ fn images(bytes: &[u8]) -> Decoded {
     }
 }
 
-/// jpeg-decoder, each side divided by `parts` (1, 2, 4 or 8) as the coefficients are transformed.
-fn scaled(bytes: &[u8], parts: u16) -> Decoded {
+fn peer(bytes: &[u8]) -> Decoded {
     let mut decoder = jpeg_decoder::Decoder::new(bytes);
-    decoder.read_info().unwrap();
-    let info = decoder.info().unwrap();
-    let (width, height) =
-        decoder.scale(info.width.div_ceil(parts), info.height.div_ceil(parts)).unwrap();
     let pixels = decoder.decode().unwrap();
+    let info = decoder.info().unwrap();
     let mode = match info.pixel_format {
         jpeg_decoder::PixelFormat::L8 => Mode::L,
         _ => Mode::Rgb,
     };
-    Decoded { mode, ..of(width.into(), height.into(), pixels) }
+    Decoded { mode, ..of(info.width.into(), info.height.into(), pixels) }
+}
+
+/// Ours, with each side divided by `parts` (2, 4 or 8) as the coefficients are transformed.
+fn scaled(bytes: &[u8], parts: u32, shorter: u32) -> Decoded {
+    let limits = Limits { scaled: true, ..Limits::default() };
+    let image = decode_for(bytes, &limits, (shorter / parts / 2) as usize).unwrap();
+    assert_eq!(image.width.min(image.height), shorter.div_ceil(parts));
+    image
 }
 
 fn of(width: u32, height: u32, pixels: Vec<u8>) -> Decoded {
@@ -152,7 +156,7 @@ fn decoding(c: &mut Criterion) {
         });
         for parts in [2, 4, 8].into_iter().filter(|parts| height / parts >= 224) {
             group.bench_function(format!("scaled by 1/{parts}, and resized to 224"), |b| {
-                processor(b, || crop.run(&scaled(&bytes, parts as u16)));
+                processor(b, || crop.run(&scaled(&bytes, parts, width.min(height))));
             });
         }
         group.finish();

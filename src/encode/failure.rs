@@ -69,6 +69,7 @@ impl From<Failure> for ErrorReport {
 fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::BadImage => Code::ERRCODE_INVALID_BINARY_REPRESENTATION,
+        ErrorKind::UnsupportedImage => Code::ERRCODE_FEATURE_NOT_SUPPORTED,
         ErrorKind::ImageTooLarge | ErrorKind::TextTooLong => Code::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         ErrorKind::Overloaded => Code::ERRCODE_INSUFFICIENT_RESOURCES,
         ErrorKind::OutOfMemory => Code::ERRCODE_OUT_OF_MEMORY,
@@ -90,6 +91,9 @@ fn own_hint(kind: ErrorKind) -> Option<String> {
     Some(match kind {
         ErrorKind::BadImage => {
             "The value must be the whole of a JPEG, PNG, WebP, BMP, TIFF or GIF file.".into()
+        }
+        ErrorKind::UnsupportedImage => {
+            "Convert the image, for instance to PNG with 8 bits a sample or to JPEG.".into()
         }
         ErrorKind::ImageTooLarge => {
             "Store the image smaller, or raise \"pgclip.max_megapixels\" or \

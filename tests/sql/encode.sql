@@ -64,6 +64,10 @@ SELECT encode_image('this is no image');
 SELECT encode_image(substring(image FOR 3000)) FROM pictures WHERE name = 'jpeg';
 SELECT encode_image(substring(image FOR 3000)) FROM pictures WHERE name = 'png';
 SELECT encode_images(ARRAY[image, NULL, '\x1234']) FROM pictures WHERE name = 'jpeg';
+-- Images that are not read were "corrupt", or a TIFF was to be sent by whoever had sent one.
+SELECT encode_image('\x0000001c667479706176696600000000'::bytea);
+SELECT encode_image('\xffd8ffc0000b0c000100010101110000'::bytea);
+SELECT encode_image('\x49492a000800000004000001030001000000010000000101030001000000010000000201030001000000100000000601030001000000010000000000'::bytea);
 -- A PNG of 200 kB that says it has 32768 x 32768 pixels.
 SELECT encode_image('\x89504e470d0a1a0a0000000d49484452000080000000800008020000004b1e3428'::bytea
                     || decode(repeat('00', 200000), 'hex'));

@@ -6,12 +6,15 @@
 //! because open_clip resizes in them (see `preprocess`); each format has a file of its own.
 
 mod bmp;
+mod foreign;
 mod gif;
+mod idct;
 mod jpeg;
+mod libjpeg;
 mod orient;
-mod other;
 mod png;
-mod scaled;
+mod tiff;
+mod webp;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -151,7 +154,7 @@ pub enum DecodeError {
     #[error("not an image: {found}")]
     NotAnImage { found: String },
     /// An image, but in no format that is read, or in a variant of one that is not.
-    #[error("cannot read this image: {found}")]
+    #[error("unsupported image: {found}")]
     Unsupported { found: String },
     /// The data end before the image does.
     #[error("the {format} image is truncated ({bytes} bytes): {message}")]
@@ -192,7 +195,8 @@ fn decode_least(bytes: &[u8], limits: &Limits, least: Option<u32>) -> Result<Dec
         Format::Png => png::decode(bytes, limits),
         Format::Gif => gif::decode(bytes, limits),
         Format::Bmp => bmp::decode(bytes, limits),
-        Format::WebP | Format::Tiff => other::decode(format, bytes, limits),
+        Format::Tiff => tiff::decode(bytes, limits),
+        Format::WebP => webp::decode(bytes, limits),
     }));
     decoded.unwrap_or_else(|_| {
         Err(DecodeError::Corrupt { format, message: "the decoder gave up on it".into() })
@@ -200,36 +204,31 @@ fn decode_least(bytes: &[u8], limits: &Limits, least: Option<u32>) -> Result<Dec
 }
 
 /// The format that the first bytes show.
+///
+/// What is no image is told by its length alone: it may be a file that is nobody's to see.
 pub fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
-    let head = &bytes[..bytes.len().min(16)];
-    let brand = if head.get(4..8) == Some(b"ftyp") { head.get(8..12) } else { None };
-    let unsupported = |found: &str| Err(DecodeError::Unsupported { found: found.into() });
+    let head = &bytes[..bytes.len().min(32)];
     match head {
         [] => Err(DecodeError::NotAnImage { found: "it has no bytes".into() }),
         [0xff, 0xd8, 0xff, ..] => Ok(Format::Jpeg),
-        [0x89, b'P', b'N', b'G', ..] => Ok(Format::Png),
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Ok(Format::Png),
         [b'G', b'I', b'F', b'8', b'7' | b'9', b'a', ..] => Ok(Format::Gif),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Format::Tiff),
-        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => Ok(Format::Bmp),
-        _ if matches!(brand, Some(b"avif" | b"avis")) => unsupported("it is AVIF"),
-        _ if matches!(brand, Some(b"heic" | b"heix" | b"mif1")) => unsupported("it is HEIF"),
-        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', ..] => unsupported("it is JPEG XL"),
-        [0, 0, 0, 12, b'j', b'P', ..] => unsupported("it is JPEG 2000"),
-        [0, 0, 1, 0, ..] => unsupported("it is an icon"),
-        [b'8', b'B', b'P', b'S', ..] => unsupported("it is a Photoshop document"),
-        _ => Err(DecodeError::NotAnImage { found: describe(bytes) }),
+        [b'B', b'M', _, _, _, _, _, _, _, _, _, _, _, _, 12..=124, 0, 0, 0, ..] => Ok(Format::Bmp),
+        _ => match foreign::name(bytes) {
+            Some(found) => Err(DecodeError::Unsupported { found: found.into() }),
+            None => Err(DecodeError::NotAnImage { found: format!("{} bytes", bytes.len()) }),
+        },
     }
 }
 
-/// A few words on bytes that are no image.
-fn describe(bytes: &[u8]) -> String {
-    let head = &bytes[..bytes.len().min(12)];
-    if head.iter().all(|b| b.is_ascii_graphic() || b.is_ascii_whitespace()) {
-        format!("{} bytes that start with \"{}\"", bytes.len(), head.escape_ascii())
-    } else {
-        let hex: String = head.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("{} bytes that start with 0x{hex}", bytes.len())
+/// Samples of 1, 2, 4 or 8 bits to bytes, the highest bits of a byte first; as many as `out` has.
+fn unpacked(row: &[u8], bits: usize, out: &mut [u8]) {
+    let most = ((1u16 << bits) - 1) as u8;
+    for (sample, out) in out.iter_mut().enumerate() {
+        let at = sample * bits;
+        *out = row[at / 8] >> (8 - bits - at % 8) & most;
     }
 }
 

@@ -165,6 +165,8 @@ pub enum ErrorKind {
     FileRefused,
     /// The file was written to while it was read.
     FileChanged,
+    /// An image, in a format or with a feature that is not read.
+    UnsupportedImage,
 }
 
 /// What is inside a model directory, as found by loading it.

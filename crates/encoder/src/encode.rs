@@ -211,6 +211,7 @@ fn prepare_one(
 fn of_decoding(error: DecodeError) -> ItemError {
     let kind = match error {
         DecodeError::TooLarge { .. } => ErrorKind::ImageTooLarge,
+        DecodeError::Unsupported { .. } => ErrorKind::UnsupportedImage,
         _ => ErrorKind::BadImage,
     };
     ItemError { kind, message: error.to_string() }

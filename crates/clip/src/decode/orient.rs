@@ -1,31 +1,24 @@
-//! Turning an image as its EXIF orientation says: asked for by few, so apart from the decoders.
-
-use image::metadata::Orientation;
+//! Turning an image as its orientation tag says: always for TIFF, for others where it is asked for.
 
 use super::Decoded;
+use super::tiff::orientation;
 
-/// Applies an orientation.
-pub(super) fn apply(image: Decoded, orientation: Orientation) -> Decoded {
+/// Turns an image to be seen upright; the orientation is the tag's value, 1 to 8, others are ignored.
+pub(super) fn apply(image: Decoded, orientation: u64) -> Decoded {
     let Decoded { width, height, mode, pixels, palette } = image;
     let (w, h, channels) = (width as usize, height as usize, mode.channels());
     // Where the pixel at (x, y) of the result lies in the source.
     let source: fn(usize, usize, usize, usize) -> (usize, usize) = match orientation {
-        Orientation::NoTransforms => return Decoded { width, height, mode, pixels, palette },
-        Orientation::FlipHorizontal => |x, y, w, _| (w - 1 - x, y),
-        Orientation::Rotate180 => |x, y, w, h| (w - 1 - x, h - 1 - y),
-        Orientation::FlipVertical => |x, y, _, h| (x, h - 1 - y),
-        Orientation::Rotate90FlipH => |x, y, _, _| (y, x),
-        Orientation::Rotate90 => |x, y, _, h| (y, h - 1 - x),
-        Orientation::Rotate270FlipH => |x, y, w, h| (w - 1 - y, h - 1 - x),
-        Orientation::Rotate270 => |x, y, w, _| (w - 1 - y, x),
+        2 => |x, y, w, _| (w - 1 - x, y),
+        3 => |x, y, w, h| (w - 1 - x, h - 1 - y),
+        4 => |x, y, _, h| (x, h - 1 - y),
+        5 => |x, y, _, _| (y, x),
+        6 => |x, y, _, h| (y, h - 1 - x),
+        7 => |x, y, w, h| (w - 1 - y, h - 1 - x),
+        8 => |x, y, w, _| (w - 1 - y, x),
+        _ => return Decoded { width, height, mode, pixels, palette },
     };
-    let swapped = matches!(
-        orientation,
-        Orientation::Rotate90
-            | Orientation::Rotate270
-            | Orientation::Rotate90FlipH
-            | Orientation::Rotate270FlipH
-    );
+    let swapped = orientation >= 5;
     let (out_w, out_h) = if swapped { (h, w) } else { (w, h) };
     let mut turned = Vec::with_capacity(pixels.len());
     for y in 0..out_h {
@@ -40,7 +33,7 @@ pub(super) fn apply(image: Decoded, orientation: Orientation) -> Decoded {
 
 /// Applies the orientation that an EXIF block (TIFF header and all) holds, if any.
 pub(super) fn apply_exif(image: Decoded, exif: Option<&[u8]>) -> Decoded {
-    match exif.and_then(Orientation::from_exif_chunk) {
+    match exif.and_then(orientation) {
         Some(orientation) => apply(image, orientation),
         None => image,
     }

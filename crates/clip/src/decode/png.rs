@@ -1,16 +1,18 @@
 //! PNG, by the png crate itself: `image` expands palettes and transparency, which Pillow does not
 //! before the resize.
 
+use std::borrow::Cow;
 use std::io::{Cursor, ErrorKind};
 
 use png::{BitDepth, ColorType, Decoder, DecodingError, Limits as PngLimits};
 
-use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient};
+use super::{DecodeError, Decoded, Format, Limits, Mode, buffer, orient, unpacked};
 
 pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     let failed = |error| error_of(error, bytes);
     let memory = usize::try_from(limits.memory).unwrap_or(usize::MAX);
-    let mut decoder = Decoder::new_with_limits(Cursor::new(bytes), PngLimits { bytes: memory });
+    let whole = with_end(bytes)?;
+    let mut decoder = Decoder::new_with_limits(Cursor::new(&*whole), PngLimits { bytes: memory });
     let header = decoder.read_header_info().map_err(failed)?;
     let (width, height) = (header.width, header.height);
     let (colours, depth) = (header.color_type, header.bit_depth);
@@ -28,10 +30,15 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
         return Err(DecodeError::Corrupt { format: Format::Png, message });
     }
     let row = width as usize * colours.samples();
+    if (colours, depth) == (ColorType::Grayscale, BitDepth::Sixteen) {
+        // Pillow keeps 16 bits, resizes them, and then cuts off at 255: all but white.
+        return Err(DecodeError::Unsupported { found: "PNG with grey samples of 16 bits".into() });
+    }
     let mode = match colours {
         // Pillow's mode "1": as a palette it is resized without interpolation.
         ColorType::Grayscale if depth == BitDepth::One => Mode::Palette,
         ColorType::Grayscale => Mode::L,
+        ColorType::GrayscaleAlpha if depth == BitDepth::Sixteen => Mode::Rgba,
         ColorType::GrayscaleAlpha => Mode::La,
         ColorType::Rgb => Mode::Rgb,
         ColorType::Rgba => Mode::Rgba,
@@ -39,8 +46,11 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
     };
     let pixels = match depth {
         BitDepth::Eight => data,
-        // The high byte, as Pillow has it for colours. For grey, Pillow keeps 16 bits and then
-        // cuts off at 255, so that nearly all of such an image is white: not imitated.
+        // The high byte. Grey and alpha become colours, for which Pillow has a mode.
+        BitDepth::Sixteen if colours == ColorType::GrayscaleAlpha => data
+            .chunks_exact(4)
+            .flat_map(|pixel| [pixel[0], pixel[0], pixel[0], pixel[2]])
+            .collect(),
         BitDepth::Sixteen => data.chunks_exact(2).map(|sample| sample[0]).collect(),
         packed => unpack(&data, row, frame.line_size, packed as usize, mode == Mode::L),
     };
@@ -66,22 +76,50 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
 
 /// Samples of 1, 2 or 4 bits to bytes, grey ones stretched to 0…255.
 fn unpack(data: &[u8], row: usize, line: usize, bits: usize, stretch: bool) -> Vec<u8> {
-    let most = (1u16 << bits) - 1;
-    let factor = if stretch { 255 / most } else { 1 };
-    let mut out = Vec::with_capacity(row * data.len().div_ceil(line.max(1)));
-    for line in data.chunks_exact(line) {
-        out.extend((0..row).map(|sample| {
-            let at = sample * bits;
-            let value = u16::from(line[at / 8]) >> (8 - bits - at % 8) & most;
-            (value * factor) as u8
-        }));
+    let factor = if stretch { 255 / ((1u16 << bits) - 1) as u8 } else { 1 };
+    let mut out = vec![0; row * (data.len() / line)];
+    for (line, out) in data.chunks_exact(line).zip(out.chunks_exact_mut(row)) {
+        unpacked(line, bits, out);
+        out.iter_mut().for_each(|value| *value *= factor);
     }
     out
 }
 
+/// The bytes with an end: Pillow does not miss the last chunk, the decoder does.
+fn with_end(bytes: &[u8]) -> Result<Cow<'_, [u8]>, DecodeError> {
+    const END: &[u8] = b"\0\0\0\0IEND\xae\x42\x60\x82";
+    let mut at = 8;
+    while let Some(&[a, b, c, d, ref kind @ ..]) = bytes.get(at..at + 8) {
+        let end = at.saturating_add(12 + u32::from_be_bytes([a, b, c, d]) as usize);
+        match (end > bytes.len(), kind == b"IEND") {
+            (false, false) => at = end,
+            (true, true) => break,
+            // The end is there, or another chunk is cut, which Pillow minds too.
+            _ => return Ok(Cow::Borrowed(bytes)),
+        }
+    }
+    let mut whole = Vec::new();
+    whole.try_reserve_exact(at + END.len()).map_err(|_| DecodeError::TooLarge {
+        what: "a PNG's bytes".into(),
+        limit: "what the system has".into(),
+    })?;
+    whole.extend_from_slice(bytes.get(..at).unwrap_or(bytes));
+    whole.extend_from_slice(END);
+    Ok(Cow::Owned(whole))
+}
+
 fn error_of(error: DecodingError, bytes: &[u8]) -> DecodeError {
+    // What follows would be values out of the data, which nobody is shown.
     let message = error.to_string();
+    let message = message.split([':', '(', '{']).next().unwrap_or_default().trim_end().to_owned();
     match error {
+        DecodingError::Format(_) if message.starts_with("Unrecognized critical chunk") => {
+            DecodeError::Unsupported { found: "PNG with an unknown critical chunk".into() }
+        }
+        DecodingError::Format(_) if message.contains("ChunkType") => {
+            let message = "a chunk is damaged or out of its place".into();
+            DecodeError::Corrupt { format: Format::Png, message }
+        }
         DecodingError::IoError(e) if e.kind() == ErrorKind::UnexpectedEof => {
             DecodeError::Truncated { format: Format::Png, bytes: bytes.len(), message }
         }
