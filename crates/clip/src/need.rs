@@ -125,12 +125,15 @@ fn png(head: &[u8; 32]) -> Pixel {
         6 => 4,
         _ => 1,
     };
-    // 16-bit samples are cut, packed ones unpacked, into a copy.
+    // 16-bit samples are cut, packed ones unpacked, into a copy; grey with alpha of 16 bits becomes
+    // colours.
     let decoding = match depth {
+        16 if head[25] == 4 => 80,
         16 => 30 * channels,
         8 => 10 * channels,
         _ => 15 * channels,
     };
+    let channels = if (depth, head[25]) == (16, 4) { 4 } else { channels };
     Pixel { width, height, decoding, channels, part: 0 }
 }
 

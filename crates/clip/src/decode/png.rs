@@ -47,10 +47,13 @@ pub(super) fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeErr
     let pixels = match depth {
         BitDepth::Eight => data,
         // The high byte. Grey and alpha become colours, for which Pillow has a mode.
-        BitDepth::Sixteen if colours == ColorType::GrayscaleAlpha => data
-            .chunks_exact(4)
-            .flat_map(|pixel| [pixel[0], pixel[0], pixel[0], pixel[2]])
-            .collect(),
+        BitDepth::Sixteen if colours == ColorType::GrayscaleAlpha => {
+            let mut pixels = buffer(data.len())?;
+            for (to, from) in pixels.chunks_exact_mut(4).zip(data.chunks_exact(4)) {
+                to.copy_from_slice(&[from[0], from[0], from[0], from[2]]);
+            }
+            pixels
+        }
         BitDepth::Sixteen => data.chunks_exact(2).map(|sample| sample[0]).collect(),
         packed => unpack(&data, row, frame.line_size, packed as usize, mode == Mode::L),
     };
