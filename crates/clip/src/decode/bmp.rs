@@ -232,7 +232,7 @@ fn run_lengths(bytes: &[u8], header: &Header, pixels: &mut [u8]) -> Result<(), D
                 done += count;
                 column += usize::from(value);
                 // Absolute runs end at an even place in the file.
-                if done < pixels.len() && at % 2 != 0 {
+                if done < pixels.len() && !at.is_multiple_of(2) {
                     at += 1;
                 }
             }

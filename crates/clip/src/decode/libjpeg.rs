@@ -47,8 +47,11 @@ impl<'a> Jpeg<'a> {
     pub(super) fn new(tables: Option<&'a [u8]>, bytes: &'a [u8]) -> Result<Self, JpegError> {
         // SAFETY: all four are C structs for which zeros are a valid value (null pointers, `None`).
         let mut error: Box<sys::jpeg_error_mgr> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: as above.
         let mut source: Box<sys::jpeg_source_mgr> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: as above.
         let mut progress: Box<sys::jpeg_progress_mgr> = Box::new(unsafe { std::mem::zeroed() });
+        // SAFETY: as above.
         let mut info: Box<sys::jpeg_decompress_struct> = Box::new(unsafe { std::mem::zeroed() });
         progress.progress_monitor = Some(watch);
         source.init_source = Some(nothing);
@@ -184,9 +187,8 @@ impl<'a> Jpeg<'a> {
             let left = &mut rows[at..];
             let (first, count) = (left.as_mut_ptr(), left.len() as u32);
             // SAFETY: `first` points at `count` rows of the output's width that nobody else sees.
-            match self.call(|info| unsafe { sys::jpeg_read_scanlines(info, first, count) })? {
-                0 => return Err(JpegError::Ended),
-                _ => {}
+            if self.call(|info| unsafe { sys::jpeg_read_scanlines(info, first, count) })? == 0 {
+                return Err(JpegError::Ended);
             }
         }
         // The rest up to the end is looked at, as Pillow does: an error in it counts, its lack does not.

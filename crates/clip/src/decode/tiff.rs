@@ -160,11 +160,8 @@ impl Layout {
             }
             return;
         }
-        let (read, write): (fn([u8; 2]) -> u16, fn(u16) -> [u8; 2]) = if is_little {
-            (u16::from_le_bytes, u16::to_le_bytes)
-        } else {
-            (u16::from_be_bytes, u16::to_be_bytes)
-        };
+        let read = if is_little { u16::from_le_bytes } else { u16::from_be_bytes };
+        let write = if is_little { u16::to_le_bytes } else { u16::to_be_bytes };
         for at in (step..row.len()).step_by(2) {
             let before = read([row[at - step], row[at - step + 1]]);
             let sum = read([row[at], row[at + 1]]).wrapping_add(before);

@@ -50,7 +50,7 @@ impl Section {
     ) -> Result<Option<T>, String> {
         let Some(value) = self.take(key) else { return Ok(None) };
         let read = serde_json::from_value(value.clone());
-        read.map(Some).map_err(|_| self.refusal(key, &value, &format!("it has to be {kind}")))
+        read.map(Some).map_err(|_| self.refusal(key, &value, format!("it has to be {kind}")))
     }
 
     pub(super) fn whole(&mut self, key: &str, default: usize) -> Result<usize, String> {
@@ -88,7 +88,7 @@ impl Section {
         match self.take(key) {
             Some(value) if !known.contains(&value) => {
                 let known: Vec<String> = known.iter().map(shown).collect();
-                Err(self.refusal(key, &value, &format!("only {}", known.join(" and "))))
+                Err(self.refusal(key, &value, format!("only {}", known.join(" and "))))
             }
             _ => Ok(()),
         }
