@@ -27,6 +27,7 @@ fn register(client: &mut Client, cluster: &Cluster, place: &str) -> String {
 fn the_encoder_is_kept_out_of_the_servers_files() -> Result<()> {
     both("confined", |cluster, client| {
         let version = landlock();
+        client.batch_execute("SELECT encode_text('an encoder is there')")?;
         let told: String = value(client, "SELECT confinement FROM clip_status")?;
         let claim = match version {
             0 => "no new privileges, no landlock in this kernel".into(),

@@ -152,7 +152,7 @@ fn a_model_that_ends_the_encoder_at_load_is_refused_after_three_deaths() -> Resu
 
         client.batch_execute("SELECT pg_reload_conf()")?;
         cluster.wait_for("another try", || {
-            value::<bool>(&mut client, "SELECT refused = '{}' FROM clip_status")
+            value::<bool>(&mut client, "SELECT coalesce(refused = '{}', false) FROM clip_status")
         })
     })
 }

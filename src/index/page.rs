@@ -74,7 +74,7 @@ pub fn check(page: &[u8; PAGE], kind: Kind) -> Result<(), &'static str> {
     }
     let (lower, upper) = (header(page, LOWER), header(page, UPPER));
     let in_order = HEADER <= lower && lower <= upper && upper <= PAGE - SPECIAL;
-    if !in_order || kind == Kind::Records && (lower - HEADER) % POINTER != 0 {
+    if !in_order || kind == Kind::Records && !(lower - HEADER).is_multiple_of(POINTER) {
         return Err("its header says what cannot be");
     }
     // The size is a multiple of 256, beside it the version of the server's pages.
