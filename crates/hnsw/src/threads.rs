@@ -120,7 +120,8 @@ pub fn share<W>(
 
 /// Calls `turn` with the state of a thread, which `make` makes, again and again until it says that
 /// it did nothing; each time it says how many of the `total` items it has done. One thread means
-/// the calling one, which does it too where no other can be started. A turn should be short: the host is asked, and threads end, between two.
+/// the calling one, which does it too where no other can be started. A turn should be short: the host
+/// is asked, and threads end, between two.
 pub fn take_turns<W>(
     control: &Control,
     host: &mut dyn Host,
