@@ -240,3 +240,28 @@ fn views_show_what_concerns_tables_that_one_may_read() -> Result<()> {
     assert!(value::<bool>(&mut cluster.connect_as("stranger", "postgres")?, directory)?);
     Ok(())
 }
+
+/// Somebody's files in the place of ours: errors said "Not a directory" after twenty seconds, and not of
+/// what. They name the file and the way out, at once.
+#[test]
+fn damaged_files_of_ours_are_named_with_the_way_out() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("damaged"))?;
+    let told = |client: &mut Client| -> Result<String> {
+        let error = client.batch_execute("SELECT encode_text('a')").err().context("it encodes")?;
+        let told = error.as_db_error().context("no error of the server's")?;
+        let (detail, hint) = (told.detail().unwrap_or_default(), told.hint().unwrap_or_default());
+        Ok(format!("{} {detail} {hint}", told.message()))
+    };
+    let ours = cluster.data().join("pgclip");
+    std::fs::write(&ours, "a file")?;
+    let named = told(&mut client)?;
+    assert!(named.contains("\"pgclip\" in the data directory is no directory"), "{named}");
+    assert!(named.contains("remove \"pgclip\""), "{named}");
+    std::fs::remove_file(&ours)?;
+    std::fs::create_dir_all(ours.join("supervisor.lock"))?;
+    let named = told(&mut client)?;
+    assert!(named.contains("\"pgclip/supervisor.lock\""), "{named}");
+    std::fs::remove_dir_all(&ours)?;
+    client.batch_execute("SELECT encode_text('a')")?;
+    Ok(())
+}

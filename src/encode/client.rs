@@ -24,6 +24,8 @@ use super::{place, socket, supervisor};
 
 /// How long a statement waits for the encoder to start.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an encoder that runs may take to answer a question about itself.
+const ANSWER: Duration = Duration::from_secs(2);
 /// Pause between two attempts to connect.
 const RETRY: Duration = Duration::from_millis(20);
 /// Deaths of the encoder that a request survives.
@@ -97,13 +99,15 @@ fn enqueue(request: impl FnOnce(u64) -> Request) -> Result<(Ticket, bool), Failu
     Ok((ticket, is_linked))
 }
 
-/// Asks an encoder that runs, and starts none: the answer, or at once that there is none to ask.
+/// Asks an encoder that runs, and starts none: the answer, or that there is none to ask, or none that
+/// answers.
 pub fn ask_running(request: impl FnOnce(u64) -> Request) -> Result<Response, Failure> {
     CLIENT.with_borrow_mut(Client::drop_dead_link);
     if CLIENT.with_borrow(|client| client.link.is_none()) {
         let stream = socket::connect().map_err(|error| {
             let reason = std::fs::read_to_string(place::FAILURE);
-            unavailable(&reason.unwrap_or_else(|_| error.to_string()))
+            let reason = place::damage().or(reason.ok());
+            unavailable(&reason.unwrap_or_else(|| error.to_string()))
         })?;
         CLIENT.with_borrow_mut(|client| client.resume(stream));
     }
@@ -112,11 +116,17 @@ pub fn ask_running(request: impl FnOnce(u64) -> Request) -> Result<Response, Fai
     if !is_linked {
         return Err(ended());
     }
+    let begun = Instant::now();
     loop {
         CLIENT.with_borrow_mut(Client::exchange)?;
         match CLIENT.with_borrow_mut(|client| client.next(ticket.0)) {
             Next::Take(answer) => return taken(answer),
-            Next::Wait { socket, writable } => socket::wait(socket, writable),
+            Next::Wait { .. } if begun.elapsed() > ANSWER => {
+                return Err(unavailable("it does not answer"));
+            }
+            Next::Wait { socket, writable } => {
+                socket::wait_at_most(socket, writable, Some(ANSWER));
+            }
             Next::Connect => return Err(ended()),
         }
     }
@@ -344,6 +354,9 @@ fn open() -> Result<UnixStream, Failure> {
             Ok(stream) => return Ok(stream),
             Err(error) => error,
         };
+        if let Some(damage) = place::damage() {
+            return Err(unavailable(&damage).hint(place::REMEDY));
+        }
         let running = supervisor::is_running();
         if running && let Ok(reason) = std::fs::read_to_string(place::FAILURE) {
             return Err(unavailable(&reason));

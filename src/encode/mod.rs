@@ -12,7 +12,7 @@ mod functions;
 pub mod labels;
 pub mod lexicon;
 pub mod models;
-mod place;
+pub mod place;
 mod process;
 mod registry;
 pub mod requests;

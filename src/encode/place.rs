@@ -3,6 +3,7 @@
 
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use pgrx::pg_sys;
@@ -17,6 +18,25 @@ pub const SOCKET: &str = "pgclip/encoder.sock";
 pub const LOCK: &str = "pgclip/supervisor.lock";
 /// Why the encoder could not be started; absent while it runs.
 pub const FAILURE: &str = "pgclip/failure";
+
+/// What to do about files of ours that are not what they should be.
+pub const REMEDY: &str = "Stop the server, remove \"pgclip\" from its data directory, and start it: \
+    there is no data in it.";
+
+/// What is wrong with the files of ours in the data directory, if anything is.
+pub fn damage() -> Option<String> {
+    type Is = fn(&std::fs::FileType) -> bool;
+    let expected: [(&str, &str, Is); 4] = [
+        (DIRECTORY, "no directory", |kind| kind.is_dir()),
+        (LOCK, "no regular file", |kind| kind.is_file()),
+        (FAILURE, "no regular file", |kind| kind.is_file()),
+        (SOCKET, "no socket", |kind| kind.is_socket()),
+    ];
+    expected.into_iter().find_map(|(path, what, is)| {
+        let found = std::fs::symlink_metadata(path).ok()?.file_type();
+        (!is(&found)).then(|| format!("\"{path}\" in the data directory is {what}"))
+    })
+}
 
 /// The encoder's program.
 pub fn encoder() -> PathBuf {

@@ -57,12 +57,20 @@ fn is_transient(error: &io::Error) -> bool {
 
 /// Waits until the socket can be read (or written), then serves interrupts, which may raise.
 pub fn wait(socket: RawFd, writable: bool) {
+    wait_at_most(socket, writable, None);
+}
+
+/// The same, for a time.
+pub fn wait_at_most(socket: RawFd, writable: bool, time: Option<Duration>) {
     let mut events =
         pg_sys::WL_LATCH_SET | pg_sys::WL_EXIT_ON_PM_DEATH | pg_sys::WL_SOCKET_READABLE;
     if writable {
         events |= pg_sys::WL_SOCKET_WRITEABLE;
     }
-    wait_for(events, socket, -1);
+    if time.is_some() {
+        events |= pg_sys::WL_TIMEOUT;
+    }
+    wait_for(events, socket, time.map_or(-1, |time| time.as_millis() as i64));
 }
 
 /// Waits for a while, serving interrupts.

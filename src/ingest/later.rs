@@ -13,6 +13,7 @@ use super::key::Key;
 use super::row::Row;
 use super::write::Target;
 use crate::encode::failure::Failure;
+use crate::encode::place;
 use crate::extension::{Identity, quoted};
 
 thread_local! {
@@ -67,7 +68,8 @@ pub fn before_commit() {
     }
     if let Err(error) = background::mark() {
         Failure::new(Code::ERRCODE_IO_ERROR, "cannot note that images wait to be encoded")
-            .detail(error.to_string())
+            .detail(format!("{error}."))
+            .hint(place::REMEDY)
             .raise();
     }
     background::wake();

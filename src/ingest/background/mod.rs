@@ -53,7 +53,9 @@ pub fn mark() -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    open(&path(this_database()), true)?.sync_all()?;
+    let path = path(this_database());
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("\"{path}\": {error}"));
+    open(&path, true).and_then(|file| file.sync_all()).map_err(named)?;
     File::open(DIRECTORY)?.sync_all()
 }
 
