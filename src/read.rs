@@ -58,20 +58,8 @@ pub fn all<T>(
     arguments: &[DatumWithOid<'_>],
     read: impl FnMut(&Row) -> Result<T, Failure>,
 ) -> Result<Vec<T>, Failure> {
-    let query = text(query)?;
-    let Arguments { mut types, mut values, nulls } = Arguments::new(arguments);
-    // SAFETY: as many types and values as the query has parameters; all outlive the call.
-    run(read, |read_only| unsafe {
-        pg_sys::SPI_execute_with_args(
-            query.as_ptr(),
-            types.len() as i32,
-            types.as_mut_ptr(),
-            values.as_mut_ptr(),
-            nulls.as_ptr().cast(),
-            read_only,
-            0,
-        )
-    })
+    let _path = SystemPath::narrow();
+    as_caller(query, arguments, read)
 }
 
 /// The first column of the first row of a query; none where there is no row, or where it is NULL.
@@ -170,21 +158,13 @@ pub fn kept<T>(
             plan
         }
     };
+    let _path = SystemPath::narrow();
     // SAFETY: a kept plan, and as many values as it has parameters; all outlive the call.
-    let rows = run(read, |read_only| unsafe {
+    let rows = rows(read, |read_only| unsafe {
         let values = values.as_mut_ptr();
         pg_sys::SPI_execute_plan(plan, values, nulls.as_ptr().cast(), read_only, 1)
     })?;
     Ok(rows.into_iter().next())
-}
-
-/// Runs a query and reads its result.
-fn run<T>(
-    read: impl FnMut(&Row) -> Result<T, Failure>,
-    execute: impl FnOnce(bool) -> i32,
-) -> Result<Vec<T>, Failure> {
-    let _path = SystemPath::narrow();
-    rows(read, execute)
 }
 
 /// Whether the transaction is to stay without a number.
@@ -195,7 +175,7 @@ fn is_read_only() -> bool {
     }
 }
 
-/// The same under the search path as it is.
+/// Runs a query and reads its result.
 fn rows<T>(
     mut read: impl FnMut(&Row) -> Result<T, Failure>,
     execute: impl FnOnce(bool) -> i32,
