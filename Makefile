@@ -237,6 +237,7 @@ bench: deps ## Run the criterion benches
 fmt: ## Format the source
 	$(CARGO) fmt --all
 
+# The extension in the profile that it is built in: the bindings to the server are then made once.
 lint: deps ## Check format and lints, warnings denied
 	$(call say,Format); \
 	$(CARGO) fmt --all --check; \
@@ -244,7 +245,7 @@ lint: deps ## Check format and lints, warnings denied
 	$(call say,Lints); \
 	$(CARGO) clippy $(CARGOFLAGS) --workspace --exclude pgclip --exclude pgclip-train \
 	  --all-targets --target-dir target -- -D warnings; \
-	$(EXTENSION_ENV) $(CARGO) clippy $(CARGOFLAGS) $(EXTENSION_ARGS) -- -D warnings; \
+	$(EXTENSION_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(EXTENSION_ARGS) -- -D warnings; \
 	$(took)
 
 clean: ## Stop the demo's server and remove everything that was made
