@@ -18,9 +18,14 @@ SELECT pg_catalog.pg_extension_config_dump('@extschema@.clip_dump',
 CREATE FUNCTION clip_restore() RETURNS trigger
     LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    EXECUTE pg_catalog.format(
-        'INSERT INTO %1$I.%2$I SELECT * FROM pg_catalog.jsonb_populate_record(NULL::%1$I.%2$I, $1::pg_catalog.jsonb)',
-        TG_TABLE_SCHEMA, NEW.relation) USING NEW.entry;
+    -- One that does not fit, of a table or for a role that is not there, does not take the others along.
+    BEGIN
+        EXECUTE pg_catalog.format(
+            'INSERT INTO %1$I.%2$I SELECT * FROM pg_catalog.jsonb_populate_record(NULL::%1$I.%2$I, $1::pg_catalog.jsonb)',
+            TG_TABLE_SCHEMA, NEW.relation) USING NEW.entry;
+    EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'an entry of % was not restored: %', NEW.relation, SQLERRM USING DETAIL = NEW.entry;
+    END;
     RETURN NULL;
 END
 $$;

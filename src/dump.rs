@@ -26,8 +26,19 @@ fn clip_dumped(
     let extension = Extension::of_call(fcinfo);
     let mut entries: VecDeque<Entry> = VecDeque::new();
     if roots::may_read_files() {
-        entries.extend(of_table(&extension, "clip_model", "NOT t.builtin")?);
-        entries.extend(of_table(&extension, "clip_root", "true")?);
+        let models = format!(
+            "SELECT t.* FROM {} AS t WHERE NOT t.builtin",
+            extension.relation("clip_model")
+        );
+        // A role that is gone would be another one's number elsewhere.
+        let roots = format!(
+            "SELECT t.name, t.directory, ARRAY(SELECT u.role FROM pg_catalog.unnest(t.roles) AS u (role) \
+             JOIN pg_catalog.pg_authid AS a ON a.oid OPERATOR(pg_catalog.=) u.role::pg_catalog.oid) AS roles \
+             FROM {} AS t",
+            extension.relation("clip_root")
+        );
+        entries.extend(of_table(&extension, "clip_model", &models)?);
+        entries.extend(of_table(&extension, "clip_root", &roots)?);
     }
     let mut queue = Queue { extension, after: None, done: false };
     let rows = std::iter::from_fn(move || {
@@ -39,15 +50,10 @@ fn clip_dumped(
     Ok(TableIterator::new(rows))
 }
 
-/// All rows of a small table.
-fn of_table(
-    extension: &Extension,
-    table: &'static str,
-    condition: &str,
-) -> Result<Vec<Entry>, Failure> {
+/// All rows of a small table, as a query gives them.
+fn of_table(extension: &Extension, table: &'static str, rows: &str) -> Result<Vec<Entry>, Failure> {
     let query = format!(
-        "SELECT pg_catalog.to_jsonb(t)::pg_catalog.text FROM {} AS t WHERE {condition} ORDER BY t.name",
-        extension.relation(table)
+        "SELECT pg_catalog.to_jsonb(t)::pg_catalog.text FROM ({rows}) AS t ORDER BY t.name"
     );
     let _owner = extension.as_owner();
     read::all(&query, &[], |row| Ok((table, row.get(1)?.unwrap_or_default())))
@@ -79,7 +85,9 @@ impl Queue {
         drop(owner);
         self.done = found.len() < PAGE as usize;
         self.after = found.last().and_then(|(id, ..)| id.clone());
-        let readable = found.into_iter().filter(|(_, relation, _)| rights::sees_all_of(*relation));
+        let readable = found.into_iter().filter(|(_, relation, _)| {
+            rights::sees_all_of(*relation) && !rights::is_temporary(*relation)
+        });
         Ok(readable.map(|(.., entry)| ("clip_queue", entry)).collect())
     }
 }

@@ -80,6 +80,37 @@ pub fn sees_all_of(relation: pg_sys::Oid) -> bool {
     }
 }
 
+/// Whether a relation is temporary.
+pub fn is_temporary(relation: pg_sys::Oid) -> bool {
+    // SAFETY: a catalog lookup of a relation that is there.
+    unsafe { pg_sys::get_rel_persistence(relation) as u8 == pg_sys::RELPERSISTENCE_TEMP }
+}
+
+/// Whether the current user may read a table and change these columns of every row of it.
+pub fn may_write(relation: pg_sys::Oid, columns: &[i16]) -> bool {
+    let update = pg_sys::AclMode::from(pg_sys::ACL_UPDATE);
+    let ok = pg_sys::AclResult::ACLCHECK_OK;
+    // SAFETY: catalog lookups for a relation that is open.
+    sees_all_of(relation)
+        && unsafe {
+            pg_sys::pg_class_aclcheck(relation, current_user(), update) == ok
+                || columns.iter().all(|column| {
+                    pg_sys::pg_attribute_aclcheck(relation, *column, current_user(), update) == ok
+                })
+        }
+}
+
+/// Whether code that runs as `owner` may find objects of the current user's, who has not that role's
+/// rights: temporary ones, which every search path has.
+pub fn brings_temporary_objects(owner: pg_sys::Oid) -> bool {
+    let (mut schema, mut toast) = (pg_sys::InvalidOid, pg_sys::InvalidOid);
+    // SAFETY: fills in two variables; a catalog lookup.
+    unsafe {
+        pg_sys::GetTempNamespaceState(&mut schema, &mut toast);
+        schema != pg_sys::InvalidOid && !pg_sys::has_privs_of_role(current_user(), owner)
+    }
+}
+
 /// What is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {

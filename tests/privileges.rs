@@ -265,3 +265,45 @@ fn damaged_files_of_ours_are_named_with_the_way_out() -> Result<()> {
     client.batch_execute("SELECT encode_text('a')")?;
     Ok(())
 }
+
+/// An embedding is written for who may not write it himself as the table's owner. The owner's trigger then
+/// found the caller's temporary table by the name of its own, and ran the trigger that it had: whoever might
+/// insert became superuser. Such a session is refused; with the right to write, everything runs as the caller.
+#[test]
+fn temporary_objects_of_who_inserts_are_not_found_by_the_owners_code() -> Result<()> {
+    let (cluster, mut client) = prepared("temporary")?;
+    client.batch_execute(
+        "CREATE TABLE audit (what text);
+         CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN INSERT INTO audit VALUES (TG_OP); RETURN NEW; END$$;
+         CREATE TABLE noted (id bigint PRIMARY KEY, image bytea, embedding embedding);
+         SELECT clip_attach('noted');
+         CREATE TRIGGER note AFTER UPDATE ON noted FOR EACH ROW EXECUTE FUNCTION note();
+         GRANT INSERT ON noted TO writer",
+    )?;
+    let picture = &pictures(1)[0];
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    writer.batch_execute(
+        "CREATE TEMP TABLE audit (what text); GRANT ALL ON audit TO PUBLIC;
+         CREATE FUNCTION pg_temp.take() RETURNS trigger LANGUAGE plpgsql AS
+             $$BEGIN EXECUTE 'ALTER ROLE writer SUPERUSER'; RETURN NEW; END$$;
+         CREATE TRIGGER take BEFORE INSERT ON audit FOR EACH ROW EXECUTE FUNCTION pg_temp.take()",
+    )?;
+    let insert = "INSERT INTO noted (id, image) VALUES ($1, $2)";
+    assert_eq!(sqlstate(writer.execute(insert, &[&1_i64, picture])), DENIED);
+    // As whoever may write it himself, his own code runs with his own rights, which do not suffice.
+    client.batch_execute("GRANT SELECT, UPDATE ON noted TO writer; ALTER TABLE noted DISABLE TRIGGER pgclip_embedding")?;
+    writer.execute(insert, &[&2_i64, picture])?;
+    client.batch_execute("ALTER TABLE noted ENABLE TRIGGER pgclip_embedding")?;
+    assert_eq!(sqlstate(writer.execute(insert, &[&3_i64, picture])), DENIED);
+    assert_eq!(state(&mut writer, "CALL clip_backfill('noted')"), DENIED);
+    let taken = "SELECT rolsuper FROM pg_roles WHERE rolname = 'writer'";
+    assert!(!value::<bool>(&mut client, taken)?, "the writer is superuser");
+    // Who brings nothing is served, and the owner's code finds what is the owner's.
+    let mut other = cluster.connect_as("writer", "postgres")?;
+    client.batch_execute("GRANT INSERT ON audit TO writer")?;
+    other.execute(insert, &[&4_i64, picture])?;
+    assert!(value::<bool>(&mut client, "SELECT embedding IS NOT NULL FROM noted WHERE id = 4")?);
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM audit")?, 1);
+    Ok(())
+}

@@ -28,7 +28,21 @@ impl Failure {
     }
 
     /// What the encoder said. Its hint, where it has one, is closer to the case than ours.
-    pub fn from_encoder(kind: ErrorKind, message: String, hint: String) -> Self {
+    pub fn from_encoder(kind: ErrorKind, mut message: String, hint: String) -> Self {
+        // Where a model lies is not for everybody, nor for tables that everybody may read.
+        let of_files = matches!(
+            kind,
+            ErrorKind::ModelNotFound
+                | ErrorKind::ModelInvalid
+                | ErrorKind::ModelClosed
+                | ErrorKind::ModelDigestMismatch
+                | ErrorKind::ModelRefused
+        );
+        // SAFETY: set when a worker begins.
+        let is_worker = unsafe { !pgrx::pg_sys::MyBgworkerEntry.is_null() };
+        if of_files && (is_worker || !super::roots::may_read_files()) {
+            message = "the model cannot be used as its files are".into();
+        }
         let failure = Self::new(code(kind), message.trim_end());
         match hint.is_empty() {
             false => failure.hint(hint),

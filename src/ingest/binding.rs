@@ -72,7 +72,7 @@ impl Binding {
                 )
                 .hint("Drop the trigger and call clip_attach.")
             };
-            if trigger.tgnattr < 2 || trigger.tgnargs < 2 {
+            if trigger.tgnattr < 2 || trigger.tgnargs < 2 || trigger.tgdeferrable {
                 return Err(foreign());
             }
             let argument =
@@ -91,6 +91,9 @@ impl Binding {
                     }
                     _ => return Err(foreign()),
                 }
+            }
+            if mode == Mode::Async && on_error != OnError::Null {
+                return Err(foreign());
             }
             Ok(Self {
                 trigger: trigger.tgoid,

@@ -48,12 +48,18 @@ fn clip_reencode(
     commit();
     backfill::run(&extension, table, &change.next, batch, false)?;
     commit();
+    let mut change = change;
+    change.hold()?;
     for index in change.indexes()? {
-        if !index.there {
+        change.hold()?;
+        if let Some(index) = change.indexes()?.into_iter().find(|other| other.name == index.name)
+            && !index.there
+        {
             run(&index.create)?;
         }
         commit();
     }
+    change.hold()?;
     change.swap()?;
     Ok(())
 }
@@ -158,6 +164,7 @@ impl Change {
             binding,
             attributes,
         };
+        change.refuse_relatives()?;
         change.refuse_dependents()?;
         match state {
             Some(begun) if begun.digest == model.digest() => {}
@@ -168,6 +175,28 @@ impl Change {
             None => change.add(&model)?,
         }
         Ok(change)
+    }
+
+    /// Columns of tables that inherit from each other go together.
+    fn refuse_relatives(&self) -> Result<(), Failure> {
+        let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i \
+             WHERE i.inhparent OPERATOR(pg_catalog.=) $1 OR i.inhrelid OPERATOR(pg_catalog.=) $1)";
+        match read::one::<bool>(query, &[self.table.into()])? {
+            Some(false) => Ok(()),
+            _ => Err(Failure::new(
+                Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!("table {} inherits from another, or another from it", self.name),
+            )
+            .hint(BY_HAND)),
+        }
+    }
+
+    /// Locks the table until the transaction ends, and learns what it is called now: between two
+    /// transactions it may have been renamed, and another be called as it was.
+    fn hold(&mut self) -> Result<(), Failure> {
+        let relation = open_owned(self.table)?;
+        self.name = qualified(&relation);
+        Ok(())
     }
 
     /// Views, generated columns and constraints would have to be made anew by whoever knows them.
@@ -284,7 +313,9 @@ impl Change {
              m.amname::pg_catalog.text, pg_catalog.array_to_string(c.reloptions, ', '), \
              s.spcname::pg_catalog.text, \
              EXISTS (SELECT FROM pg_catalog.pg_class AS x WHERE x.relnamespace OPERATOR(pg_catalog.=) c.relnamespace \
-                 AND x.relname OPERATOR(pg_catalog.=) pg_catalog.concat(pg_catalog.left(c.relname::pg_catalog.text, 50), $4)) \
+                 AND x.relname OPERATOR(pg_catalog.=) pg_catalog.concat(pg_catalog.left(c.relname::pg_catalog.text, 50), $4) \
+                 AND EXISTS (SELECT FROM pg_catalog.pg_index AS xi WHERE xi.indexrelid OPERATOR(pg_catalog.=) x.oid \
+                 AND xi.indrelid OPERATOR(pg_catalog.=) $1)) \
              FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
              JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
              JOIN pg_catalog.pg_am AS m ON m.oid OPERATOR(pg_catalog.=) c.relam \

@@ -137,7 +137,7 @@ impl Row {
         .flatten()?;
         let values: Vec<String> =
             columns.iter().map(|column| format!("{}::pg_catalog.text", quoted(column))).collect();
-        let _identity = Identity::assume_for_code(self.target.owner);
+        let _identity = Identity::assume_for_code(self.target.writer);
         let row = Spi::get_one_with_args::<String>(
             &format!(
                 "SELECT pg_catalog.concat_ws(', ', {}) FROM ONLY {} \

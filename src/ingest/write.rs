@@ -20,7 +20,7 @@ use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 use crate::encode::requests::{Item, to_embedding};
 use crate::extension::{Extension, Identity, namespace_name, quoted};
-use crate::rights;
+use crate::{read, rights};
 
 /// The attached column of one relation, ready for writing.
 #[derive(Debug)]
@@ -29,6 +29,8 @@ pub struct Target {
     pub binding: Binding,
     model: Model,
     pub owner: pg_sys::Oid,
+    /// Who writes in the statement that wrote the rows: its user, if he may, else the owner.
+    pub writer: pg_sys::Oid,
     /// Qualified and quoted.
     pub table: String,
     image_name: String,
@@ -103,6 +105,22 @@ impl Target {
             return Err(not_ours(&binding));
         };
         rights::check_owners_encoding(extension, owner, &table)?;
+        let mut written = vec![binding.embedding];
+        written.extend(binding.attributes.iter().flat_map(|a| a.columns.iter().map(|(_, n)| *n)));
+        let writer = match !keyed && rights::may_write(open.oid(), &written) {
+            true => user,
+            false => owner,
+        };
+        // The owner's triggers and checks run with his rights then, and find what the caller put into his
+        // temporary schema.
+        if writer == owner && rights::brings_temporary_objects(owner) && has_code(open.oid())? {
+            return Err(Failure::new(
+                Code::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                format!("cannot write embeddings of table {table} in a session with temporary objects"),
+            )
+            .detail("Triggers or constraints of the table, which run with its owner's rights, would find them.")
+            .hint("Use another session, or have UPDATE granted on the embedding and on columns of attributes, and SELECT on the table."));
+        }
         let model = binding.resolve(extension)?;
         let name_of = |number| column(number).map(|column| column.name().to_owned());
         let filling = match &binding.attributes {
@@ -125,7 +143,7 @@ impl Target {
             false if has_errors => Key::of(relation)?,
             false => None,
         };
-        let _identity = Identity::assume_for_code(owner);
+        let _identity = Identity::assume_for_code(writer);
         // SAFETY: a C string and a list of types; the plan is kept before SPI is left.
         let plan = Spi::connect(|_| unsafe {
             let plan =
@@ -139,6 +157,7 @@ impl Target {
             binding,
             model,
             owner,
+            writer,
             table,
             image_name,
             embedding_name,
@@ -186,7 +205,7 @@ impl Target {
 
     /// Sets the embedding and the attributes of a row without an image to NULL.
     pub fn clear(&self, tid: pg_sys::ItemPointerData) -> Result<(), Failure> {
-        let _identity = Identity::assume_for_code(self.owner);
+        let _identity = Identity::assume_for_code(self.writer);
         Spi::connect(|_| self.update(tid, None, true)).map(|_| ())
     }
 
@@ -241,6 +260,13 @@ impl Target {
             let code = pg_sys::SPI_execute_plan(self.plan.0, values.as_mut_ptr(), nulls, false, 0);
             (code, pg_sys::SPI_processed)
         };
+        if code == pg_sys::SPI_OK_REWRITTEN as i32 {
+            return Err(Failure::new(
+                Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                format!("a rule of table {} does something else than its updates", self.table),
+            )
+            .hint("Drop the rule, or detach the table with clip_detach."));
+        }
         if code != pg_sys::SPI_OK_UPDATE as i32 {
             return Err(internal(&format!("cannot write an embedding (SPI code {code})")));
         }
@@ -267,7 +293,7 @@ pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
         target.prepare()?;
         let mut cleared = Vec::new();
         {
-            let _identity = Identity::assume_for_code(target.owner);
+            let _identity = Identity::assume_for_code(target.writer);
             Spi::connect(|_| {
                 same.iter().zip(&mut embeddings).try_for_each(|(row, elements)| match elements {
                     Some(elements) => row.write(elements),
@@ -285,6 +311,31 @@ pub fn rows(rows: &[Row], items: Vec<Item>) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whether functions of users are called when a row of a table is changed: by its triggers, constraints,
+/// indexes, generated columns or columns' domains. Our own triggers do not count.
+fn has_code(relation: pg_sys::Oid) -> Result<bool, Failure> {
+    const QUERY: &str = "SELECT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t \
+         JOIN pg_catalog.pg_proc AS p ON p.oid OPERATOR(pg_catalog.=) t.tgfoid \
+         WHERE t.tgrelid OPERATOR(pg_catalog.=) $1 AND NOT t.tgisinternal \
+         AND NOT (p.proname OPERATOR(pg_catalog.=) ANY ('{clip_ingest,clip_outdate}'::pg_catalog.name[]) \
+         AND EXISTS (SELECT FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_extension AS e \
+         ON e.oid OPERATOR(pg_catalog.=) d.refobjid \
+         WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid \
+         AND d.objid OPERATOR(pg_catalog.=) p.oid \
+         AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid \
+         AND e.extname OPERATOR(pg_catalog.=) 'pgclip'::pg_catalog.name))) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_constraint AS c WHERE c.conrelid OPERATOR(pg_catalog.=) $1 \
+         AND c.contype OPERATOR(pg_catalog.=) 'c'::pg_catalog.\"char\") \
+         OR EXISTS (SELECT FROM pg_catalog.pg_index AS i WHERE i.indrelid OPERATOR(pg_catalog.=) $1 \
+         AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) \
+         OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS y \
+         ON y.oid OPERATOR(pg_catalog.=) a.atttypid WHERE a.attrelid OPERATOR(pg_catalog.=) $1 \
+         AND NOT a.attisdropped AND a.attnum OPERATOR(pg_catalog.>) 0::pg_catalog.int2 \
+         AND (a.attgenerated OPERATOR(pg_catalog.<>) ''::pg_catalog.\"char\" \
+         OR y.typtype OPERATOR(pg_catalog.=) 'd'::pg_catalog.\"char\"))";
+    Ok(read::one::<bool>(QUERY, &[relation.into()])?.unwrap_or(true))
 }
 
 /// The type below a domain.
