@@ -172,6 +172,19 @@ impl Identity {
         self
     }
 
+    /// Values are written as text in one way from here on, whatever the session's settings: a row's key must
+    /// read the same wherever it is written and looked for.
+    pub fn write_alike(self) -> Self {
+        if let Some(path) = &self.path {
+            path.set(c"extra_float_digits", c"1");
+            path.set(c"TimeZone", c"UTC");
+            path.set(c"DateStyle", c"ISO, MDY");
+            path.set(c"IntervalStyle", c"postgres");
+            path.set(c"bytea_output", c"hex");
+        }
+        self
+    }
+
     /// Works as the user whose statement it is.
     pub fn of_statement(user: pg_sys::Oid) -> Self {
         Self::change(user, 0)

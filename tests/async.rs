@@ -299,3 +299,23 @@ fn a_promoted_standby_goes_on_with_the_queue() -> Result<()> {
         Ok(())
     })
 }
+
+/// A row's key was written by the settings of the session that queued it: with fewer digits than the key
+/// has, the row was not found, and neither encoded nor noted.
+#[test]
+fn a_key_reads_alike_whatever_the_sessions_settings() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("keys").preload(true))?;
+    client.batch_execute(
+        "CREATE TABLE timed (at timestamptz, x float8, b bytea, image bytea, embedding embedding, PRIMARY KEY (at, x, b));
+         SELECT clip_attach('timed', mode => 'async');
+         SET extra_float_digits = 0; SET TimeZone = 'Asia/Tokyo'; SET bytea_output = 'escape'; SET DateStyle = 'German'",
+    )?;
+    client.execute(
+        "INSERT INTO timed VALUES ('2026-11-30 12:00', 0.1::float8 + 0.2::float8, '\\x0001', $1)",
+        &[&pictures(1)[0]],
+    )?;
+    cluster.wait_for("the row's embedding", || {
+        value(&mut client, "SELECT embedding IS NOT NULL FROM timed")
+    })?;
+    Ok(())
+}

@@ -175,7 +175,7 @@ impl Part {
             self.target.table,
             self.condition()
         );
-        let _identity = Identity::assume(self.target.owner).see_all_rows();
+        let _identity = Identity::assume(self.target.owner).see_all_rows().write_alike();
         Spi::connect(|client| {
             client
                 .select(&query, None, &[])?

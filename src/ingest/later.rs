@@ -55,7 +55,7 @@ fn keys(target: &Target, rows: &[Row]) -> Result<Vec<String>, Failure> {
         target.table,
         quoted(&target.embedding_name)
     );
-    let _identity = Identity::assume(target.owner).see_all_rows();
+    let _identity = Identity::assume(target.owner).see_all_rows().write_alike();
     let found = Spi::get_one_with_args::<Vec<String>>(&query, &[tids.into()]);
     found.map(Option::unwrap_or_default).map_err(broken)
 }

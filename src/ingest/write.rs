@@ -232,7 +232,7 @@ impl Target {
             quoted(&self.embedding_name),
             if embedded { "NOT" } else { "" }
         );
-        let _identity = Identity::assume(self.owner).see_all_rows();
+        let _identity = Identity::assume(self.owner).see_all_rows().write_alike();
         match Spi::get_one_with_args::<String>(&query, &[tid.into()]) {
             Err(pgrx::spi::Error::InvalidPosition) => Ok(None),
             found => found.map_err(|error| internal(&format!("cannot read a row's key: {error}"))),
