@@ -1,5 +1,6 @@
 //! A page of an index as bytes: its kind, and where its items lie. Everything that a page says about
-//! itself is checked before it is believed, since a page of garbage must be an error and no crash.
+//! itself is checked before it is believed, since a page of garbage must be an error and no crash: its
+//! header too, which the server's own functions trust.
 //!
 //! ```text
 //! page header (24 B) │ item pointers │ … free … │ items │ special (16 B):
@@ -44,34 +45,64 @@ pub fn special(kind: Kind) -> [u8; SPECIAL] {
     bytes
 }
 
-/// Is this a page of ours, of this kind?
+/// A number of the page's header.
+fn header(page: &[u8; PAGE], at: usize) -> usize {
+    u16::from_ne_bytes([page[at], page[at + 1]]).into()
+}
+
+/// Where the item pointers end, and where the items begin.
+const LOWER: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_lower);
+const UPPER: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_upper);
+const SPECIAL_AT: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_special);
+const VERSION: usize = std::mem::offset_of!(pg_sys::PageHeaderData, pd_pagesize_version);
+
+/// Is this a page of ours, of this kind, and does its header say what can be? The server's functions
+/// that add and take out items end the whole server where it does not, so nothing is done with a page
+/// before this.
 pub fn check(page: &[u8; PAGE], kind: Kind) -> Result<(), &'static str> {
-    let at = u16::from_ne_bytes([page[16], page[17]]);
-    if usize::from(at) != PAGE - SPECIAL {
+    if header(page, SPECIAL_AT) != PAGE - SPECIAL {
         return Err("it is no page of an index");
     }
     let found = &page[PAGE - SPECIAL..];
     let wanted = special(kind);
     if found[..4] != wanted[..4] {
-        Err("it is no page of this kind of index")
+        return Err("it is no page of this kind of index");
     } else if found[6..8] != wanted[6..8] {
-        Err("it has another format version")
+        return Err("it has another format version");
     } else if found[4..6] != wanted[4..6] {
-        Err("it holds something else")
-    } else {
-        Ok(())
+        return Err("it holds something else");
     }
+    let (lower, upper) = (header(page, LOWER), header(page, UPPER));
+    let in_order = HEADER <= lower && lower <= upper && upper <= PAGE - SPECIAL;
+    if !in_order || kind == Kind::Records && (lower - HEADER) % POINTER != 0 {
+        return Err("its header says what cannot be");
+    }
+    // The size is a multiple of 256, beside it the version of the server's pages.
+    if header(page, VERSION) & !0xff != PAGE {
+        return Err("its header says another size");
+    }
+    Ok(())
 }
+
+/// The bytes of an item pointer.
+const POINTER: usize = size_of::<pg_sys::ItemIdData>();
 
 /// Is it a page of zeros, as a crash between adding and filling it leaves behind?
 pub fn is_new(page: &[u8; PAGE]) -> bool {
-    page[14..16] == [0, 0]
+    page[UPPER..UPPER + 2] == [0, 0] && page.iter().all(|byte| *byte == 0)
 }
 
 /// The number of items.
 pub fn items(page: &[u8; PAGE]) -> u16 {
-    let lower = usize::from(u16::from_ne_bytes([page[12], page[13]])).min(PAGE - SPECIAL);
-    (lower.saturating_sub(HEADER) / 4) as u16
+    let lower = header(page, LOWER).min(PAGE - SPECIAL);
+    (lower.saturating_sub(HEADER) / POINTER) as u16
+}
+
+fn pointer(page: &[u8; PAGE], item: u16) -> pg_sys::ItemIdData {
+    let at = HEADER + POINTER * (usize::from(item) - 1);
+    assert!(at + POINTER <= PAGE, "item {item} of a page");
+    // SAFETY: the four bytes are within the page, and any bytes are an item pointer.
+    unsafe { page.as_ptr().add(at).cast::<pg_sys::ItemIdData>().read_unaligned() }
 }
 
 /// Where an item lies; none where there is no such item, or none in use.
@@ -79,17 +110,32 @@ pub fn item(page: &[u8; PAGE], item: u16) -> Result<Option<Range<usize>>, &'stat
     if item == 0 || item > items(page) {
         return Ok(None);
     }
-    let at = HEADER + 4 * (usize::from(item) - 1);
-    // SAFETY: the four bytes are within the page, and any bytes are an item pointer.
-    let pointer = unsafe { page.as_ptr().add(at).cast::<pg_sys::ItemIdData>().read_unaligned() };
+    let pointer = pointer(page, item);
     if pointer.lp_flags() != pg_sys::LP_NORMAL {
         return Ok(None);
     }
     let (start, length) = (pointer.lp_off() as usize, pointer.lp_len() as usize);
-    if start < HEADER || start + length > PAGE - SPECIAL {
+    let upper = header(page, UPPER).max(HEADER);
+    if start < upper || start + length > PAGE - SPECIAL || !start.is_multiple_of(8) {
         return Err("an item lies outside it");
     }
     Ok(Some(start..start + length))
+}
+
+/// The first item that is not in use, and had been.
+pub fn unused(page: &[u8; PAGE]) -> Option<u16> {
+    (1..=items(page)).find(|item| {
+        let pointer = pointer(page, *item);
+        pointer.lp_flags() == pg_sys::LP_UNUSED && pointer.lp_len() == 0
+    })
+}
+
+/// The bytes that one more record can have: an item pointer that is not in use is used again.
+pub fn room_for_record(page: &[u8; PAGE]) -> usize {
+    match unused(page) {
+        Some(_) => room(page),
+        None => room(page).saturating_sub(POINTER),
+    }
 }
 
 /// Where an item lies on a page of items that all have so many bytes, and were added in order.
@@ -100,6 +146,5 @@ pub fn guess(item: u16, bytes: usize) -> Range<usize> {
 
 /// The bytes between the item pointers and the items.
 pub fn room(page: &[u8; PAGE]) -> usize {
-    let at = |at: usize| usize::from(u16::from_ne_bytes([page[at], page[at + 1]]));
-    at(14).saturating_sub(at(12))
+    header(page, UPPER).saturating_sub(header(page, LOWER))
 }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::Builder;
 use std::time::Duration;
 
 /// The host's hold on running threads. Shared with whatever must stop them without unwinding.
@@ -63,8 +64,15 @@ impl Host for Quiet {}
 #[error("stopped")]
 pub struct Stopped;
 
-/// Counts one thread less, however it ends.
+/// Counts one thread more, and one less however it ends, or where it never begins.
 struct Alive<'a>(&'a Control);
+
+impl<'a> Alive<'a> {
+    fn new(control: &'a Control) -> Self {
+        control.alive.fetch_add(1, Ordering::Relaxed);
+        Self(control)
+    }
+}
 
 impl Drop for Alive<'_> {
     fn drop(&mut self) {
@@ -112,7 +120,7 @@ pub fn share<W>(
 
 /// Calls `turn` with the state of a thread, which `make` makes, again and again until it says that
 /// it did nothing; each time it says how many of the `total` items it has done. One thread means
-/// the calling one. A turn should be short: the host is asked, and threads end, between two.
+/// the calling one, which does it too where no other can be started. A turn should be short: the host is asked, and threads end, between two.
 pub fn take_turns<W>(
     control: &Control,
     host: &mut dyn Host,
@@ -138,14 +146,24 @@ pub fn take_turns<W>(
             let mut handles = Vec::new();
             host.spawn(&mut || {
                 while handles.len() < threads {
-                    control.alive.fetch_add(1, Ordering::Relaxed);
-                    handles.push(scope.spawn(|| {
-                        let _alive = Alive(control);
+                    let alive = Alive::new(control);
+                    let (make, turn) = (&make, &turn);
+                    let started = Builder::new().spawn_scoped(scope, move || {
+                        let _alive = alive;
                         let mut state = make();
                         while turn(&mut state) {}
-                    }));
+                    });
+                    // The system has no more: those that there are do it.
+                    let Ok(handle) = started else { break };
+                    handles.push(handle);
                 }
             });
+            if handles.is_empty() {
+                let mut state = make();
+                while turn(&mut state) {
+                    host.tick(control.done(), total);
+                }
+            }
             while handles.iter().any(|handle| !handle.is_finished()) {
                 std::thread::park_timeout(TICK);
                 host.tick(control.done(), total);

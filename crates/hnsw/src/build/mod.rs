@@ -152,7 +152,7 @@ impl<'a> Builder<'a> {
         let kept = 2 * layout.dims + size_of::<f32>() + size_of::<Tid>() + 1 + 8 * layout.columns;
         let known = KNOWN_BYTES * (elements * 8 / 7).next_power_of_two();
         // Ids and distances; one element in m - 1 has an upper layer, of m of them.
-        let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
+        let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 2 + 4;
         let making = coarse::Coarse::bytes(layout.dims);
         let upper = size_of::<Id>() + size_of::<(u8, u32)>();
         let places = 2 * size_of::<Id>() + upper.div_ceil(layout.m - 1);
