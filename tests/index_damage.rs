@@ -229,3 +229,25 @@ fn garbage_with_codes_apart_crashes_nothing() -> Result<()> {
 fn garbage_without_codes_crashes_nothing() -> Result<()> {
     garbage("garbage_plain", 2600, 60, "WITH (m = 4)")
 }
+
+/// Every byte of the header of a page of each kind: the server's own functions trust it, and end the
+/// whole server where a page's item pointers end before its header does.
+#[test]
+fn headers_that_cannot_be_are_refused() -> Result<()> {
+    let (victim, client) = Victim::new("headers", 16, 300, "WITH (m = 4)")?;
+    drop(client);
+    // The meta page, a vector, elements, upper layers with further rows.
+    for block in [0, 2, 3, victim.blocks() - 1] {
+        // The first eight are the server's place in its log.
+        for at in 8..24 {
+            for value in if block >= 3 { &[0u8, 1, 0xff][..] } else { &[0xff][..] } {
+                let what = format!("block {block}, byte {at} = {value}");
+                let mut client = victim.with(|bytes| bytes[block * PAGE + at] = *value)?;
+                ensure_refused(&victim, &mut client, &what)?;
+                drop(client);
+                ensure_calm(&victim).with_context(|| what)?;
+            }
+        }
+    }
+    Ok(())
+}

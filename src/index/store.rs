@@ -502,11 +502,17 @@ impl Interlock {
 
     /// Waits for the inserts that run.
     pub fn wait(index: pg_sys::Relation) {
+        Self::alone(index, || ());
+    }
+
+    /// Does something while no insert runs.
+    pub fn alone<R>(index: pg_sys::Relation, work: impl FnOnce() -> R) -> R {
         let exclusive = pg_sys::ExclusiveLock as i32;
         // SAFETY: as above.
-        unsafe {
-            pg_sys::LockPage(index, META_BLOCK, exclusive);
-            pg_sys::UnlockPage(index, META_BLOCK, exclusive);
-        }
+        unsafe { pg_sys::LockPage(index, META_BLOCK, exclusive) };
+        let result = work();
+        // SAFETY: as above.
+        unsafe { pg_sys::UnlockPage(index, META_BLOCK, exclusive) };
+        result
     }
 }

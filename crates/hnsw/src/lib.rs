@@ -46,7 +46,7 @@ pub use insert::{InsertOptions, Inserted, NewRow, insert};
 pub use layout::{Layout, Metric, Placement};
 pub use record::{Element, Values};
 pub use repair::{Vacuumed, free, move_entry, repair, vacuum};
-pub use rows::{RowsLeft, remove_rows};
+pub use rows::{RowsLeft, mark_dead, remove_rows};
 pub use search::{Cut, Order, Row, Scan, ScanOptions, ScanStats};
 pub use select::level;
 pub use space::{Distance, Moments, Query, Space};

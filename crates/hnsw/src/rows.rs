@@ -165,7 +165,8 @@ fn unchain<S: StoreMut>(
     next: Option<Id>,
 ) -> Result<(), Error<S::Error>> {
     let layout = space.layout();
-    let closed = store.update(tuple, |bytes| close(layout, bytes, id).ok().filter(|closed| *closed));
+    let closed =
+        store.update(tuple, |bytes| close(layout, bytes, id).ok().filter(|closed| *closed));
     if closed.map_err(Error::Store)?.is_none() {
         return Ok(());
     }
@@ -190,7 +191,8 @@ fn unchain<S: StoreMut>(
         // The tuple before it.
         let mut found = false;
         loop {
-            let read = store.read(at, |bytes| Overflow::new(layout, bytes).map(|tuple| tuple.next()));
+            let read =
+                store.read(at, |bytes| Overflow::new(layout, bytes).map(|tuple| tuple.next()));
             let read = read.map_err(Error::Store)?.transpose().map_err(|corrupt| corrupt.at(at))?;
             match read.flatten() {
                 Some(next) if next == tuple => {

@@ -231,6 +231,13 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Of one vector.
+    pub fn of(space: &Space, vector: &[f16]) -> Self {
+        let mut one = Self::default();
+        one.add(space, vector);
+        one
+    }
+
     /// Counts one more vector.
     pub fn add(&mut self, space: &Space, vector: &[f16]) {
         let norm2 = pgclip_simd::squared_norm(vector);

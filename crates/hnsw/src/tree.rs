@@ -45,7 +45,9 @@ pub(crate) fn adopt<S: StoreMut>(
         store.interrupt().map_err(Error::Store)?;
         if named != Some(parent) {
             if !has_place(store, space, parent)? || !name_parent(store, space, new, parent)? {
-                open.extend(children(store, space, parent)?.into_iter().filter(|id| seen.insert(*id)));
+                open.extend(
+                    children(store, space, parent)?.into_iter().filter(|id| seen.insert(*id)),
+                );
                 continue;
             }
             named = Some(parent);

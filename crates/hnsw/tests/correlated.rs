@@ -77,6 +77,9 @@ fn find(world: &World, passes: &[bool]) -> Found {
         }
         // The sample's are many on a page, and the pages no more than 256.
         records += scan.stats().records - scan.stats().sampled;
+        if std::env::var("DBG").is_ok() {
+            print!("{} ", scan.stats().records);
+        }
     }
     let recall = hits as f64 / (world.queries.len() * K) as f64;
     Found { recall, rows, records: records / world.queries.len() as u64 }

@@ -109,7 +109,7 @@ fn beyond_a_crowd(placement: Placement) {
     let store = MemoryStore::of(&pages);
     let mut scan = Scan::new();
     let mut recall = |queries: &[Vec<f16>], limit: usize| {
-        let mut hits = 0;
+        let (mut hits, mut late, mut records) = (0, 0, 0);
         for vector in queries {
             let worst = exact(&space, vector, &vectors, 0..vectors.len())[limit - 1].0;
             let query = space.query(vector);
@@ -118,7 +118,10 @@ fn beyond_a_crowd(placement: Placement) {
                 let row = scan.next(&store, &space, &query, |_| true).unwrap();
                 hits += usize::from(row.is_some_and(|row| row.distance <= worst));
             }
+            late += scan.stats().late;
+            records += scan.stats().records;
         }
+        println!("{limit}: {late} late, {records} records");
         hits as f64 / (queries.len() * limit) as f64
     };
     for (limit, least) in [(10, [0.8, 0.9]), (100, [0.95, 0.9])] {

@@ -351,7 +351,9 @@ impl Insertion<'_> {
     }
 
     fn try_parent(&self, element: u32, (parent, distance): (u32, f32), local: &mut Local) -> bool {
-        if usize::from(self.graph.children[parent as usize].load(Relaxed)) >= self.graph.most_children {
+        if usize::from(self.graph.children[parent as usize].load(Relaxed))
+            >= self.graph.most_children
+        {
             return false;
         }
         // Nothing points to the element yet, so its parent may change until one takes it.
@@ -415,7 +417,11 @@ impl Insertion<'_> {
 }
 
 /// Adds an element to a list where there is room, or it is there; says where.
-fn append(ids: &[AtomicU32], distances: &[AtomicU32], (new, distance): (u32, f32)) -> Option<usize> {
+fn append(
+    ids: &[AtomicU32],
+    distances: &[AtomicU32],
+    (new, distance): (u32, f32),
+) -> Option<usize> {
     for (slot, (id, at)) in ids.iter().zip(distances).enumerate() {
         match id.load(Relaxed) {
             NONE => {

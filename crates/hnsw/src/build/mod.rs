@@ -157,8 +157,8 @@ impl<'a> Builder<'a> {
         let upper = size_of::<Id>() + size_of::<(u8, u32)>();
         let places = 2 * size_of::<Id>() + upper.div_ceil(layout.m - 1);
         let writing = 2 * space.rotated() + 8 + places;
-        // What threads and queues take beside, whatever the number.
-        let fixed = (1 + threads) << 20;
+        // What threads and queues take beside, whatever the number; and the elements' locks.
+        let fixed = (1 + threads) * (384 << 10) + 8 * elements.min(1 << 16);
         elements * (kept + edges) + (elements * making + known).max(elements * writing) + fixed
     }
 

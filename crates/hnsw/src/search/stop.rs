@@ -7,10 +7,11 @@ use crate::layout::Metric;
 use crate::space::Distance;
 
 /// The next k that the rule has to be met for, after this one. The first rows must not depend on how
-/// many are asked for, so no LIMIT decides it; those that people write are among the steps. From
-/// fewer than ten elements the rule knows too little.
+/// many are asked for, so no LIMIT decides it; those that people write are among the steps. Each step
+/// may leave rows behind that are found late, so there are few. From fewer than ten elements the rule
+/// knows too little.
 pub(super) fn next_target(target: usize) -> usize {
-    const STEPS: [usize; 7] = [10, 20, 50, 100, 200, 500, 1000];
+    const STEPS: [usize; 5] = [10, 30, 100, 300, 1000];
     const THEN: usize = 1000;
     STEPS.into_iter().find(|step| *step > target).unwrap_or(target + THEN)
 }

@@ -32,7 +32,8 @@ impl Scan {
         None
     }
 
-    /// Begins the second way with rows that pass from all over the index.
+    /// Begins the second way with rows that pass from all over the index; where it was begun before, with
+    /// others.
     pub(super) fn sample<S: Store>(
         &mut self,
         store: &S,
@@ -48,9 +49,12 @@ impl Scan {
         self.walk.wants_last = true;
         let extent = store.extent().map_err(Error::Store)?;
         let blocks = u64::from(extent.end.saturating_sub(extent.start));
+        self.all_sampled = self.sampled + BLOCKS >= blocks;
         let step = (blocks as f64 * STEP) as u64 | 1;
         let mut elements = 0;
-        for number in 0..BLOCKS.min(blocks) {
+        let first = self.sampled;
+        self.sampled = (first + BLOCKS).min(blocks);
+        for number in first..self.sampled {
             let block = extent.start + (number * step % blocks) as u32;
             for item in 1..=space.layout().elements_a_page() as u16 {
                 if self.left() == 0 {
