@@ -156,9 +156,6 @@ pub struct Scan {
     wide: bool,
     /// Records looked at beside those that the walk expanded.
     looked: u64,
-    /// Blocks that a sample was taken of, and whether those are all.
-    sampled: u64,
-    all_sampled: bool,
     /// What the store said of freed elements when the walk began, and how often it was begun again.
     freed: u64,
     restarts: usize,
@@ -203,8 +200,6 @@ impl Scan {
             exhausted: false,
             wide: false,
             looked: 0,
-            sampled: 0,
-            all_sampled: false,
             freed: 0,
             restarts: 0,
             lost: false,
@@ -229,8 +224,6 @@ impl Scan {
         self.exhausted = false;
         self.wide = false;
         self.looked = 0;
-        self.sampled = 0;
-        self.all_sampled = false;
         self.restarts = 0;
         self.lost = false;
         self.returned.clear();
@@ -363,10 +356,6 @@ impl Scan {
                 break;
             }
             let bound = self.bound(space, query);
-            if bound == f32::INFINITY && !self.all_sampled && self.track.is_dry() {
-                self.sample(store, space, query, pass)?;
-                continue;
-            }
             self.walk.pool.lower(bound);
             let Some((way, id)) = self.pop(bound) else {
                 if !self.nearest.is_full() {

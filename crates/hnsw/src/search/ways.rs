@@ -32,8 +32,7 @@ impl Scan {
         None
     }
 
-    /// Begins the second way with rows that pass from all over the index; where it was begun before, with
-    /// others.
+    /// Begins the second way with rows that pass from all over the index.
     pub(super) fn sample<S: Store>(
         &mut self,
         store: &S,
@@ -49,12 +48,9 @@ impl Scan {
         self.walk.wants_last = true;
         let extent = store.extent().map_err(Error::Store)?;
         let blocks = u64::from(extent.end.saturating_sub(extent.start));
-        self.all_sampled = self.sampled + BLOCKS >= blocks;
         let step = (blocks as f64 * STEP) as u64 | 1;
         let mut elements = 0;
-        let first = self.sampled;
-        self.sampled = (first + BLOCKS).min(blocks);
-        for number in first..self.sampled {
+        for number in 0..BLOCKS.min(blocks) {
             let block = extent.start + (number * step % blocks) as u32;
             for item in 1..=space.layout().elements_a_page() as u16 {
                 if self.left() == 0 {
