@@ -78,8 +78,7 @@ fn main() {
             for (query, right) in queries.iter().zip(&right) {
                 let query: Query = space.query(query);
                 let mean = pages.moments().mean_distance(&space, &query);
-                let batch = limit.max(8);
-                scan.start(ScanOptions { slack, batch, ..ScanOptions::default() }, mean);
+                scan.start(ScanOptions { slack, ..ScanOptions::default() }, mean);
                 for _ in 0..limit {
                     let row = scan.next(&store, &space, &query, |_| true).expect("no damage");
                     hits += row.map_or(0, |row| usize::from(right.contains(&row.tid.block)));

@@ -8,7 +8,9 @@
 //!  0  u8      kind, 1
 //!  1  u8      format version
 //!  2  u8      level: the highest layer that the element is in
-//!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again)
+//!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again);
+//!             and, but for split, the edges that are kept: 128 the first one is to the parent, bits
+//!             2 to 6 how many after that are to children
 //!  4  u32     change counter: one more with each change
 //!  8  6 B     its tuple on the highest upper layer that it is in, or none
 //! 14  6 B     overflow tuple with more rows, or none
@@ -31,8 +33,8 @@
 //! 1 B×n  ⟨g,r⟩   d/8 B×n  codes      (plain: the ids alone)
 //! ```
 //!
-//! An **edges** tuple (split) begins with kind 2, version, number of edges, a zero byte, its change
-//! counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
+//! An **edges** tuple (split) begins with kind 2, version, number of edges, the kept ones as in the
+//! flags of an element, its change counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
 //! capacity (u16), change counter (u32), next tuple (6 B), rows in use (u16), its element (6 B),
 //! 2 B unused; then for each row its place (6 B), null bitmap (u8), a zero byte and `c` filter values.
 //!
@@ -169,6 +171,13 @@ impl Layout {
     /// displaces, fill the rest.
     pub fn chosen(&self) -> usize {
         self.edges() * 3 / 4
+    }
+
+    /// The most children of an element: edges that are kept whatever comes later. With two, any
+    /// number of elements can be put into a tree; more let it be one of near neighbours.
+    pub fn children(&self) -> usize {
+        const MOST: usize = 31;
+        (self.edges() / 4).clamp(2, MOST)
     }
 
     /// The bytes of a neighbour's code.

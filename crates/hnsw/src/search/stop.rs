@@ -1,0 +1,116 @@
+//! When a walk has seen enough. Its own file because the rule and the schedule decide what a scan finds
+//! and what it costs, and know nothing of how it walks.
+
+use std::collections::BinaryHeap;
+
+use crate::layout::Metric;
+use crate::space::Distance;
+
+/// The next k that the rule has to be met for, after this one. The first rows must not depend on how
+/// many are asked for, so no LIMIT decides it; those that people write are among the steps. Each step
+/// may leave rows behind that are found late, so there are few. From fewer than ten elements the rule
+/// knows too little.
+pub(super) fn next_target(target: usize) -> usize {
+    const STEPS: [usize; 5] = [10, 30, 100, 300, 1000];
+    const THEN: usize = 1000;
+    STEPS.into_iter().find(|step| *step > target).unwrap_or(target + THEN)
+}
+
+/// The distance of an element, in order: by the inner one, since estimates are of that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Far(Distance);
+
+impl Eq for Far {}
+
+impl Ord for Far {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        let (a, b) = (self.0, other.0);
+        a.inner.total_cmp(&b.inner).then_with(|| a.operator.total_cmp(&b.operator))
+    }
+}
+
+impl PartialOrd for Far {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The distances of the elements that a scan has found, and which of them are the k nearest.
+#[derive(Debug, Default)]
+pub(super) struct Nearest {
+    found: Vec<Far>,
+    /// At most k, the farthest on top.
+    heap: BinaryHeap<Far>,
+    target: usize,
+}
+
+impl Nearest {
+    pub fn clear(&mut self) {
+        self.found.clear();
+        self.heap.clear();
+        self.target = 0;
+    }
+
+    /// How many elements were found.
+    pub fn found(&self) -> usize {
+        self.found.len()
+    }
+
+    /// From now on it is about so many.
+    pub fn widen(&mut self, target: usize) {
+        self.target = target;
+        let mut all = self.found.clone();
+        if all.len() > target {
+            all.select_nth_unstable(target - 1);
+            all.truncate(target);
+        }
+        self.heap = all.into();
+    }
+
+    /// Takes an element in. Is it among the k nearest?
+    pub fn take(&mut self, distance: Distance) -> bool {
+        let far = Far(distance);
+        self.found.push(far);
+        if !self.is_full() {
+            self.heap.push(far);
+            return true;
+        }
+        let nearer = self.heap.peek().is_some_and(|farthest| far < *farthest);
+        if nearer {
+            self.heap.pop();
+            self.heap.push(far);
+        }
+        nearer
+    }
+
+    /// Were k found?
+    pub fn is_full(&self) -> bool {
+        self.heap.len() >= self.target
+    }
+
+    /// The farthest of the k nearest.
+    pub fn farthest(&self) -> Option<Distance> {
+        self.heap.peek().map(|far| far.0)
+    }
+}
+
+/// The stop rule: the estimate past which no candidate is expanded, for the k-th best inner distance
+/// `kth` and the query's mean distance to everything, where that is known.
+///
+/// The first term is relative to the distance and serves queries like the data; the second is
+/// relative to how much nearer than the average the k-th is and serves text among images, where all
+/// distances are much alike. A floor of a hundredth keeps the bound above the k-th itself. Inner
+/// products have no zero to be relative to, so the second term serves alone. `noise` is how far
+/// estimates of such a distance are off: among vectors that are all but equal, more than the slack.
+pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, noise: f32, kth: f32) -> f32 {
+    const FLOOR: f32 = 0.01;
+    const FAR: f32 = 3.0;
+    let relative = slack * kth.abs();
+    let far = mean.map(|mean| FAR * slack * (mean - kth));
+    let reach = match (metric, far) {
+        (Metric::InnerProduct, Some(far)) => far,
+        (_, Some(far)) => relative.min(far),
+        (_, None) => relative,
+    };
+    kth + reach.max(FLOOR * kth.abs()).max(noise)
+}
