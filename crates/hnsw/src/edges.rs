@@ -8,7 +8,8 @@
 //! d(q,u) ≈ d(q,v) + a + λb - w⟨c, Rq′⟩ - 2βγ
 //! ```
 //!
-//! for Euclidean distances, with `q = q′ + βg` and `λ = (⟨q,v⟩ - β⟨g,v⟩) / |v|²`. Between vectors
+//! for Euclidean distances, where a code is about the first `B` of the `D` rotated components, with
+//! `q = q′ + βg` and `λ = (⟨q,v⟩ - β⟨g,v⟩) / |v|²`. Between vectors
 //! of unit length `a` is zero; for the inner product it is left out, since `-2⟨q,u⟩` has no square
 //! in it. The estimate is RaBitQ's (arXiv 2405.12497) of `⟨q′ - λv, r⟩`: any multiple of `v` may be
 //! taken out, because `⟨v, r⟩` is known, and so may any of the fixed direction `g`. For `q = v` it
@@ -99,7 +100,7 @@ impl Scratch {
     /// edges among many short ones do not count.
     #[inline]
     pub(crate) fn length2(&self, query: &Query) -> f32 {
-        // ⟨c, Rr⟩ is about |r|√(D/2π), so w about |r|√(8π/D).
+        // Of B of D components ⟨c, Rr⟩ is about |r|B/√(2πD), so w about |r|√(8πD)/B.
         const EIGHT_PI: f32 = 8.0 * std::f32::consts::PI;
         const LEAST: f32 = 1e-9;
         let (eights, rest) = self.w.as_chunks::<8>();
@@ -110,7 +111,8 @@ impl Scratch {
         let rest: f32 = rest.iter().map(|w| 1.0 / w.max(LEAST)).sum();
         let inverse = inverses.iter().sum::<f32>() + rest;
         let mean = self.root * self.w.len() as f32 / inverse;
-        mean * mean * query.rotated.len() as f32 / EIGHT_PI
+        let (bits, dims) = (query.bytes.len() as f32, query.rotated.len() as f32);
+        mean * mean * bits * bits / (dims * EIGHT_PI)
     }
 }
 
@@ -253,7 +255,7 @@ impl<'a> Edges<'a> {
         let lambda = scale * query.lambda(metric, origin.inner, origin.norm2, origin.text);
         let root = scale.sqrt();
         *factor = root;
-        let text = 2.0 * query.beta * text_step(query.rotated.len());
+        let text = 2.0 * query.beta * text_step(query.bytes.len());
         let texts = &self.bytes[at.text..at.text + count];
         for (slot, sum) in slots.iter().zip(sums) {
             let slot = usize::from(*slot);
@@ -270,9 +272,20 @@ impl<'a> Edges<'a> {
 }
 
 /// One step of the byte that `⟨g, r⟩` is kept in, as a share of `w`: since `|r|` is at most
-/// `w·√D/4`, the byte never overflows.
-fn text_step(rotated: usize) -> f32 {
-    (rotated as f32).sqrt() / (4.0 * 127.0)
+/// `w·√B/4`, the byte never overflows.
+fn text_step(bits: usize) -> f32 {
+    (bits as f32).sqrt() / (4.0 * 127.0)
+}
+
+/// The squared distance of two vectors of a multiple of 64 components.
+fn squared(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 16];
+    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += (a - b) * (a - b);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// One end of an edge, as far as its code needs it.
@@ -327,11 +340,14 @@ impl<'a> EdgesMut<'a> {
         }
         let bytes = self.layout.code();
         let code = at.codes + slot * bytes;
-        let sums = encode_residual(to.rotated, from.rotated, &mut self.bytes[code..code + bytes]);
-        let w = if sums.l1 > 0.0 { 4.0 * sums.square / sums.l1 } else { 0.0 };
+        let (to_code, to_rest) = to.rotated.split_at(self.layout.bits());
+        let (from_code, from_rest) = from.rotated.split_at(self.layout.bits());
+        let sums = encode_residual(to_code, from_code, &mut self.bytes[code..code + bytes]);
+        let square = sums.square + squared(to_rest, from_rest);
+        let w = if sums.l1 > 0.0 { 4.0 * square / sums.l1 } else { 0.0 };
         let a = if self.layout.metric == Metric::Cosine { 0.0 } else { to.norm2 - from.norm2 };
-        let b = sums.square - a + w * sums.origin;
-        let step = w * text_step(to.rotated.len());
+        let b = square - a + w * sums.origin;
+        let step = w * text_step(self.layout.bits());
         let text = if step > 0.0 { ((to.text - from.text) / step).round() } else { 0.0 };
         self.bytes[at.text + slot] = (text as i8) as u8;
         self.set_factors(slot, [w, b, a]);

@@ -53,7 +53,7 @@
 //! 24          the edges
 //! ```
 
-use pgclip_simd::codes::code_bytes;
+use pgclip_simd::codes::{CODE_BLOCK, rotated_dims};
 
 use crate::error::LayoutError;
 use crate::id::ID_BYTES;
@@ -130,6 +130,10 @@ pub struct Layout {
     pub columns: usize,
     /// Where the edges lie.
     pub placement: Placement,
+    /// The most edges of an element on the base layer.
+    edges: usize,
+    /// Components of a rotated vector that a neighbour's code is about: whole words of 64.
+    bits: usize,
 }
 
 impl Layout {
@@ -145,7 +149,9 @@ impl Layout {
             return Err(LayoutError::NoDimensions);
         }
         let places = [Placement::Inline, Placement::Split, Placement::Plain];
-        let layouts = places.map(|placement| Self { metric, dims, m, columns, placement });
+        let (edges, bits) = (2 * m, rotated_dims(dims));
+        let layouts =
+            places.map(|placement| Self { metric, dims, m, columns, placement, edges, bits });
         layouts.into_iter().find(Self::fits).ok_or_else(|| {
             let rest = ELEMENT_HEADER + 8 * columns + 2 * m * ID_BYTES;
             LayoutError::TooWide { dims, m, columns, most: (MAX_RECORD - rest) / 2 }
@@ -157,6 +163,12 @@ impl Layout {
         Some(Self { placement, ..self }).filter(Self::fits)
     }
 
+    /// The same with so many edges and bits of a code, to measure what they do.
+    pub fn with_shape(self, edges: usize, bits: usize) -> Option<Self> {
+        let bits = bits.min(rotated_dims(self.dims)).next_multiple_of(CODE_BLOCK);
+        Some(Self { edges, bits, ..self }).filter(Self::fits)
+    }
+
     fn fits(&self) -> bool {
         let records = [self.element_bytes(), self.edges_tuple(), self.upper_bytes()];
         records.iter().all(|bytes| *bytes <= MAX_RECORD)
@@ -164,7 +176,7 @@ impl Layout {
 
     /// The most edges of an element on the base layer.
     pub fn edges(&self) -> usize {
-        2 * self.m
+        self.edges
     }
 
     /// How many neighbours a new element chooses on the base layer; links back to it, and those it
@@ -180,9 +192,14 @@ impl Layout {
         (self.edges() / 4).clamp(2, MOST)
     }
 
+    /// Components of a rotated vector that a code is about.
+    pub fn bits(&self) -> usize {
+        self.bits
+    }
+
     /// The bytes of a neighbour's code.
     pub fn code(&self) -> usize {
-        code_bytes(self.dims)
+        self.bits / 8
     }
 
     /// Have edges codes?

@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::track::Track;
 use crate::walk::Walk;
 pub use stop::stop_bound;
-use stop::{Nearest, next_target};
+use stop::{Nearest, next_step};
 
 /// What happens to rows that are found late, and after the first rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +45,8 @@ pub enum Order {
 pub struct ScanOptions {
     /// `s` of the stop rule: how much farther than the k-th best row the walk looks.
     pub slack: f32,
-    /// The most elements found for one step of the schedule before its rows are handed out, beside
-    /// three times the step.
+    /// The most elements found before the rows of a step of the schedule are handed out, beside three
+    /// times as many as the steps so far are about.
     pub ef: usize,
     /// See [`Order`].
     pub order: Order,
@@ -142,8 +142,8 @@ pub struct Scan {
     descent: Descent,
     phase: Phase,
     mean: Option<f32>,
-    /// The k of the stop rule, in elements, and the distances of those found.
-    target: usize,
+    /// How many elements the steps so far were about, and the distances of those found.
+    done: usize,
     nearest: Nearest,
     held: BinaryHeap<Reverse<Row>>,
     /// Rows held back come out as far as this; all, once the scan is finished.
@@ -172,8 +172,8 @@ pub struct Scan {
 /// A walk of so many records asks itself whether it is caught before it has found all it wants.
 const LONG: u64 = 64;
 
-/// Elements that a step of the schedule may find beyond `ef`, in steps: of text-like queries' first
-/// 1,000 rows 0.80 were found with one.
+/// Elements that may be found beyond `ef`, in those that the steps are about: of text-like queries'
+/// first 1,000 rows 0.80 were found with one.
 const BEYOND: usize = 3;
 
 /// Bytes a candidate takes: in the pool and among the seen.
@@ -191,8 +191,8 @@ impl Scan {
             descent: Descent::new(),
             phase: Phase::Finished,
             mean: None,
-            target: 0,
-            nearest: Nearest::default(),
+            done: 0,
+            nearest: Nearest::new(),
             held: BinaryHeap::new(),
             released: f64::NEG_INFINITY,
             last: f64::NEG_INFINITY,
@@ -215,7 +215,7 @@ impl Scan {
         self.options = options;
         self.mean = mean;
         self.phase = Phase::Fresh;
-        self.target = 0;
+        self.done = 0;
         self.nearest.clear();
         self.held.clear();
         self.released = f64::NEG_INFINITY;
@@ -342,17 +342,15 @@ impl Scan {
         pass: &mut impl FnMut(Values<'_>) -> bool,
     ) -> Result<(), Error<S::Error>> {
         store.interrupt().map_err(Error::Store)?;
-        let step = next_target(self.target) - self.target;
-        self.target += step;
-        self.nearest.widen(self.target);
-        let before = self.nearest.found();
+        let step = next_step(self.done);
+        self.nearest.step(step, self.released);
         loop {
             if self.left() == 0 {
                 self.exhausted = !self.walk.pool.is_empty();
                 self.phase = Phase::Finished;
                 break;
             }
-            if self.nearest.found() - before >= self.options.ef + BEYOND * step {
+            if self.nearest.found() >= self.options.ef + BEYOND * (self.done + step) {
                 break;
             }
             let bound = self.bound(space, query);
@@ -382,6 +380,7 @@ impl Scan {
         if let Some(farthest) = self.nearest.farthest() {
             self.released = farthest.operator;
         }
+        self.done += step;
         Ok(())
     }
 

@@ -153,8 +153,9 @@ impl Space {
             beta = along_text;
             rotated.iter_mut().zip(direction).for_each(|(x, g)| *x -= beta * g);
         }
-        let mut bytes = vec![0; rotated.len()];
-        let step = round_to_bytes(&rotated, &mut bytes);
+        let bits = rotated.len().min(self.layout.bits());
+        let mut bytes = vec![0; bits];
+        let step = round_to_bytes(&rotated[..bits], &mut bytes);
         let sum: i32 = bytes.iter().map(|x| i32::from(*x)).sum();
         let (vector, half_sum) = (vector.to_vec(), 0.5 * sum as f32);
         // Without codes nothing is estimated, and inner products have no small distances.
@@ -175,7 +176,7 @@ pub struct Query {
     pub(crate) beta: f32,
     /// What is left, rotated.
     pub(crate) rotated: Vec<f32>,
-    /// The same, rounded to bytes.
+    /// What codes are about of it, rounded to bytes.
     pub(crate) bytes: Vec<i8>,
     /// What one of these is worth.
     pub(crate) step: f32,

@@ -39,10 +39,12 @@ const STARTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Graph {
     m: usize,
+    /// The most neighbours on the base layer.
+    edges: usize,
     chosen: usize,
     pub levels: Vec<u8>,
     pub entry: Option<u32>,
-    /// Base layer: `2m` neighbours an element, ended by [`NONE`], and their distances' bits.
+    /// Base layer: the neighbours of each element, ended by [`NONE`], and their distances' bits.
     base: Vec<AtomicU32>,
     base_distances: Vec<AtomicU32>,
     /// How many of the first neighbours are kept as children, beside the parent, which is the first
@@ -82,10 +84,11 @@ impl Graph {
         let entry = levels.iter().position(|level| Some(*level) == highest).map(|at| at as u32);
         let graph = Self {
             m: layout.m,
+            edges: layout.edges(),
             chosen: layout.chosen(),
             entry,
-            base: atomics(count * 2 * layout.m)?,
-            base_distances: atomics(count * 2 * layout.m)?,
+            base: atomics(count * layout.edges())?,
+            base_distances: atomics(count * layout.edges())?,
             children: filled(count, || AtomicU8::new(0))?,
             most_children: layout.children(),
             upper: atomics(layers as usize * layout.m)?,
@@ -115,7 +118,7 @@ impl Graph {
 
     fn lists(&self, layer: u8, element: u32) -> (&[AtomicU32], &[AtomicU32]) {
         let (start, most) = if layer == 0 {
-            (element as usize * 2 * self.m, 2 * self.m)
+            (element as usize * self.edges, self.edges)
         } else {
             (self.upper_number(layer, element) * self.m, self.m)
         };

@@ -128,7 +128,7 @@ impl Scan {
     fn take(&mut self, distance: Distance, tids: &[Tid]) -> bool {
         let mut taken = false;
         for tid in tids.iter().copied().filter(|tid| !self.known.contains(tid)) {
-            if (self.nearest.found() + self.held.len()) * ROW_BYTES / 2 >= self.options.max_memory {
+            if (self.nearest.held() + self.held.len()) * ROW_BYTES / 2 >= self.options.max_memory {
                 self.rows_full = true;
                 break;
             }

@@ -6,14 +6,14 @@ use std::collections::BinaryHeap;
 use crate::layout::Metric;
 use crate::space::Distance;
 
-/// The next k that the rule has to be met for, after this one. The first rows must not depend on how
-/// many are asked for, so no LIMIT decides it; those that people write are among the steps. Each step
-/// may leave rows behind that are found late, so there are few. From fewer than ten elements the rule
-/// knows too little.
-pub(super) fn next_target(target: usize) -> usize {
-    const STEPS: [usize; 5] = [10, 30, 100, 300, 1000];
+/// How many elements the next step of the schedule is about, after so many in the steps before. The
+/// first rows must not depend on how many are asked for, so no LIMIT decides it; the limits that
+/// people write are among the sums. Each step may leave rows behind that are found late, so there are
+/// few. From fewer than ten elements the rule knows too little.
+pub(super) fn next_step(done: usize) -> usize {
+    const SUMS: [usize; 5] = [10, 30, 100, 300, 1000];
     const THEN: usize = 1000;
-    STEPS.into_iter().find(|step| *step > target).unwrap_or(target + THEN)
+    SUMS.into_iter().find(|sum| *sum > done).map_or(THEN, |sum| sum - done)
 }
 
 /// The distance of an element, in order: by the inner one, since estimates are of that.
@@ -35,31 +35,50 @@ impl PartialOrd for Far {
     }
 }
 
-/// The distances of the elements that a scan has found, and which of them are the k nearest.
-#[derive(Debug, Default)]
+/// The distances of the elements that a scan has found beyond the rows that it has released, and which
+/// of them are the k nearest of this step. What is found late, among the released, helps nobody to a
+/// row more, so it does not count.
+#[derive(Debug)]
 pub(super) struct Nearest {
-    found: Vec<Far>,
+    beyond: Vec<Far>,
     /// At most k, the farthest on top.
     heap: BinaryHeap<Far>,
     target: usize,
+    released: f64,
+    /// Elements found.
+    found: usize,
 }
 
 impl Nearest {
+    pub fn new() -> Self {
+        let (beyond, heap) = (Vec::new(), BinaryHeap::new());
+        Self { beyond, heap, target: 0, released: f64::NEG_INFINITY, found: 0 }
+    }
+
     pub fn clear(&mut self) {
-        self.found.clear();
+        self.beyond.clear();
         self.heap.clear();
         self.target = 0;
+        self.released = f64::NEG_INFINITY;
+        self.found = 0;
     }
 
-    /// How many elements were found.
+    /// How many elements were found since the beginning.
     pub fn found(&self) -> usize {
-        self.found.len()
+        self.found
     }
 
-    /// From now on it is about so many.
-    pub fn widen(&mut self, target: usize) {
+    /// How many elements' distances are held.
+    pub fn held(&self) -> usize {
+        self.beyond.len()
+    }
+
+    /// Begins a step: the k nearest beyond this distance of the operator.
+    pub fn step(&mut self, target: usize, released: f64) {
         self.target = target;
-        let mut all = self.found.clone();
+        self.released = released;
+        self.beyond.retain(|far| far.0.operator > released);
+        let mut all = self.beyond.clone();
         if all.len() > target {
             all.select_nth_unstable(target - 1);
             all.truncate(target);
@@ -69,8 +88,12 @@ impl Nearest {
 
     /// Takes an element in. Is it among the k nearest?
     pub fn take(&mut self, distance: Distance) -> bool {
+        self.found += 1;
+        if distance.operator <= self.released {
+            return false;
+        }
         let far = Far(distance);
-        self.found.push(far);
+        self.beyond.push(far);
         if !self.is_full() {
             self.heap.push(far);
             return true;
