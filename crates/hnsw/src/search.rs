@@ -45,8 +45,7 @@ pub enum Order {
 pub struct ScanOptions {
     /// `s` of the stop rule: how much farther than the k-th best row the walk looks.
     pub slack: f32,
-    /// The most elements found before the rows of a step of the schedule are handed out, beside three
-    /// times as many as the steps so far are about.
+    /// The most rows with [`Order::Off`].
     pub ef: usize,
     /// See [`Order`].
     pub order: Order,
@@ -171,10 +170,6 @@ pub struct Scan {
 
 /// A walk of so many records asks itself whether it is caught before it has found all it wants.
 const LONG: u64 = 64;
-
-/// Elements that may be found beyond `ef`, in those that the steps are about: of text-like queries'
-/// first 1,000 rows 0.80 were found with one.
-const BEYOND: usize = 3;
 
 /// Bytes a candidate takes: in the pool and among the seen.
 const CANDIDATE_BYTES: usize = 12 + 16;
@@ -348,9 +343,6 @@ impl Scan {
             if self.left() == 0 {
                 self.exhausted = !self.walk.pool.is_empty();
                 self.phase = Phase::Finished;
-                break;
-            }
-            if self.nearest.found() >= self.options.ef + BEYOND * (self.done + step) {
                 break;
             }
             let bound = self.bound(space, query);

@@ -45,14 +45,12 @@ pub(super) struct Nearest {
     heap: BinaryHeap<Far>,
     target: usize,
     released: f64,
-    /// Elements found.
-    found: usize,
 }
 
 impl Nearest {
     pub fn new() -> Self {
         let (beyond, heap) = (Vec::new(), BinaryHeap::new());
-        Self { beyond, heap, target: 0, released: f64::NEG_INFINITY, found: 0 }
+        Self { beyond, heap, target: 0, released: f64::NEG_INFINITY }
     }
 
     pub fn clear(&mut self) {
@@ -60,12 +58,6 @@ impl Nearest {
         self.heap.clear();
         self.target = 0;
         self.released = f64::NEG_INFINITY;
-        self.found = 0;
-    }
-
-    /// How many elements were found since the beginning.
-    pub fn found(&self) -> usize {
-        self.found
     }
 
     /// How many elements' distances are held.
@@ -88,7 +80,6 @@ impl Nearest {
 
     /// Takes an element in. Is it among the k nearest?
     pub fn take(&mut self, distance: Distance) -> bool {
-        self.found += 1;
         if distance.operator <= self.released {
             return false;
         }
