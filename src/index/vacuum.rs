@@ -158,9 +158,13 @@ pub unsafe extern "C-unwind" fn clean_up(
     }
     let meta = store.meta();
     if !meta.pending {
-        // SAFETY: the statistics are none or the server's own.
-        if let Some(stats) = unsafe { stats.as_mut() } {
-            stats.num_pages = store.blocks();
+        // SAFETY: the statistics are none or the server's own, the relation is open.
+        unsafe {
+            if let Some(stats) = stats.as_mut() {
+                // Rows may have left tuples empty, whose places are found by the map's upper levels.
+                pg_sys::IndexFreeSpaceMapVacuum(index);
+                stats.num_pages = store.blocks();
+            }
         }
         return stats;
     }

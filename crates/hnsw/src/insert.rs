@@ -69,6 +69,10 @@ pub(crate) struct Found {
     pub dead: bool,
 }
 
+/// How often an insert begins again because all that it found died meanwhile. In a damaged graph it
+/// may seem so for ever.
+const TRIES: usize = 100;
+
 /// Inserts a row.
 pub fn insert<S: StoreMut>(
     store: &S,
@@ -81,7 +85,7 @@ pub fn insert<S: StoreMut>(
     }
     let query = space.plain_query(row.vector);
     let level = options.level.min(MAX_LEVEL);
-    loop {
+    for _ in 0..TRIES {
         let Some((entry, stand)) = enter(store, space, &query)? else {
             let id = write(store, space, row, &query, &[], None)?;
             write_upper(store, space, id, &query, level, &[])?;
@@ -97,7 +101,10 @@ pub fn insert<S: StoreMut>(
         if let Some(inserted) = insert_at(store, space, row, &query, level, ef, at)? {
             return Ok(inserted);
         }
+        store.interrupt().map_err(Error::Store)?;
     }
+    let entry = store.entry().map_err(Error::Store)?.map_or(Id { block: 0, item: 0 }, |e| e.id);
+    Err(Corrupt("no element takes another in").at(entry))
 }
 
 /// Inserts a row into a graph that has an entry point. None where that was gone meanwhile, or all

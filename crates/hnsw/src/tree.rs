@@ -19,7 +19,7 @@ use std::collections::{HashSet, VecDeque};
 
 use crate::descent::{Descent, enter};
 use crate::edges::End;
-use crate::error::Error;
+use crate::error::{Corrupt, Error};
 use crate::id::Id;
 use crate::insert::load;
 use crate::link::{Draft, New, link};
@@ -127,6 +127,9 @@ fn name_parent<S: StoreMut>(
     }
 }
 
+/// A way up over more elements that were inserted during one vacuum is a circle.
+const DEEPEST: usize = 1 << 20;
+
 /// Elements and their parents, as a vacuum has seen them: which are in one part of the tree.
 #[derive(Debug, Default)]
 pub struct Forest {
@@ -199,7 +202,7 @@ impl Forest {
         id: Id,
     ) -> Result<Option<u32>, Error<S::Error>> {
         let mut id = id;
-        loop {
+        for _ in 0..DEEPEST {
             if let Some(number) = self.number(id) {
                 return Ok(Some(self.find(number)));
             }
@@ -209,6 +212,7 @@ impl Forest {
                 Named::Nobody | Named::Gone => return Ok(None),
             }
         }
+        Err(Corrupt("its parents are a circle").at(id))
     }
 }
 
