@@ -15,11 +15,17 @@ COMMENT ON TABLE clip_error IS 'rows whose image could not be encoded; clip_erro
 REVOKE ALL ON clip_error FROM PUBLIC;
 CREATE UNIQUE INDEX clip_error_key ON clip_error (relation, embedding, pg_catalog.md5(key::pg_catalog.text));
 
-CREATE VIEW clip_errors AS
+CREATE FUNCTION clip_error_stands(relation regclass, embedding text, key text) RETURNS boolean
+    AS 'MODULE_PATHNAME', 'clip_error_stands_wrapper' LANGUAGE c STABLE STRICT PARALLEL UNSAFE COST 1000;
+COMMENT ON FUNCTION clip_error_stands(regclass, text, text) IS
+    'whether a row that could not be encoded is still there and without an embedding, as clip_errors asks';
+
+CREATE VIEW clip_errors WITH (security_barrier) AS
     SELECT relation, embedding, key, reason, sqlstate, model, failed_at
     FROM clip_error
     WHERE pg_catalog.has_table_privilege(relation::pg_catalog.oid, 'SELECT'::pg_catalog.text)
-      AND NOT pg_catalog.row_security_active(relation::pg_catalog.oid);
+      AND NOT pg_catalog.row_security_active(relation::pg_catalog.oid)
+      AND clip_error_stands(relation, embedding::pg_catalog.text, key::pg_catalog.text);
 COMMENT ON VIEW clip_errors IS
     'rows without an embedding because their image could not be encoded, of tables that the caller may read';
 GRANT SELECT ON clip_errors TO PUBLIC;
