@@ -82,23 +82,34 @@ fn keys_are_told_to_readers_alone() -> Result<()> {
          INSERT INTO photos VALUES (1, 'no image');
          CREATE ROLE stranger LOGIN; CREATE ROLE reader LOGIN; GRANT SELECT ON photos TO reader",
     )?;
-    let asks =
-        |id: i64| format!("SELECT clip_error_stands('photos', 'embedding', '{{\"id\": {id}}}')");
+    let asks = "SELECT count(*) FROM clip_standing_errors('photos', 'embedding')";
     let mut stranger = cluster.connect_as("stranger", "postgres")?;
     let mut reader = cluster.connect_as("reader", "postgres")?;
-    assert!(value::<bool>(&mut stranger, &asks(1))? && value::<bool>(&mut stranger, &asks(2))?);
-    assert!(value::<bool>(&mut reader, &asks(1))? && !value::<bool>(&mut reader, &asks(2))?);
+    assert_eq!(value::<i64>(&mut stranger, asks)?, 0);
+    assert_eq!(value::<i64>(&mut reader, asks)?, 1);
     assert_eq!(told(&mut reader)?, "photos 1");
     assert_eq!(told(&mut stranger)?, "");
-    // Anything at all as a key.
-    for key in ["", "[", "null", "[1]", "{}", "{\"id\": null}", "{\"id\": []}", "{\"id\": \"x\"}"] {
-        let asked = reader.query("SELECT clip_error_stands('photos', 'embedding', $1)", &[&key]);
-        assert_eq!(sqlstate(asked), "no error", "{key}");
+    // Anything at all as a key, and anything as a table.
+    client.batch_execute(
+        r#"INSERT INTO clip_error SELECT 'photos', 'embedding', k::jsonb, 'odd', 'XX000', 'm'
+           FROM unnest(ARRAY['"x"', '[]', 'null', '[1]', '{}', '{"id": null}', '{"id": []}', '{"id": "x"}']) AS k"#,
+    )?;
+    let reasons = "SELECT count(*) FROM clip_errors";
+    assert_eq!(value::<i64>(&mut reader, reasons)?, 9);
+    client.batch_execute("DELETE FROM clip_error WHERE reason = 'odd'")?;
+    for table in ["0", "4294967295", "'pg_class'::regclass", "'clip_error_key'::regclass"] {
+        let asked = format!("SELECT clip_standing_errors({table}::oid::regclass, '')");
+        assert_eq!(sqlstate(reader.batch_execute(&asked)), "no error", "{table}");
     }
-    // Whoever is asked for many keys hears a cancellation.
-    reader.batch_execute("SET statement_timeout = 200")?;
-    let long = "SELECT count(*) FROM generate_series(1, 1000000) AS n
-                WHERE clip_error_stands('photos', 'embedding', '{\"id\": ' || n || '}')";
-    assert_eq!(sqlstate(reader.query(long, &[])), "57014");
+    // More than are looked at at once, in little time.
+    client.batch_execute(
+        "INSERT INTO photos SELECT n, 'no image' FROM generate_series(2, 5000) AS n;
+         DELETE FROM photos WHERE id % 2 = 0",
+    )?;
+    assert_eq!(value::<i64>(&mut reader, reasons)?, 2500);
+    let at_once = "SELECT count(DISTINCT key) FROM clip_errors WHERE relation = 'photos'::regclass";
+    assert_eq!(value::<i64>(&mut reader, at_once)?, 2500);
+    client.batch_execute("CALL clip_backfill('photos')")?;
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM clip_error")?, 2500);
     Ok(())
 }

@@ -1,18 +1,12 @@
 //! The table `clip_error`: which rows have no embedding because their image could not be encoded.
 //! It is written with the rights of the extension's owner, whoever writes the rows.
 
-use std::collections::HashSet;
-
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_sys};
 
-use super::standing;
+use super::standing::Pages;
 use crate::encode::failure::Failure;
 use crate::extension::Extension;
-use crate::read;
-
-/// Entries that are looked at at once.
-const PRUNED: usize = 10_000;
 
 /// The entries of one attached column.
 #[derive(Clone, Copy, Debug)]
@@ -77,25 +71,11 @@ impl Errors<'_> {
 
     /// Removes entries of rows that are gone, or have an embedding or no image by now.
     pub fn prune(&self) -> Result<(), Failure> {
-        let query = format!(
-            "SELECT key::pg_catalog.text FROM {} WHERE {OURS} LIMIT {PRUNED}",
-            self.table()
-        );
-        let keys = {
-            let _owner = self.extension.as_owner();
-            let ours = [self.relation.into(), self.embedding.into()];
-            read::all(&query, &ours, |row| Ok(row.get::<String>(1)?.unwrap_or_default()))?
-        };
-        if keys.is_empty() {
-            return Ok(());
+        let mut pages = Pages::of(self.extension, self.relation, self.embedding);
+        while let Some(page) = pages.next()? {
+            self.clear(&page.gone())?;
         }
-        let Some(standing) = standing::among(self.extension, self.relation, self.embedding, &keys)?
-        else {
-            return Ok(());
-        };
-        let standing: HashSet<String> = standing.into_iter().collect();
-        let gone: Vec<String> = keys.into_iter().filter(|key| !standing.contains(key)).collect();
-        self.clear(&gone)
+        Ok(())
     }
 
     /// Removes the entries of rows that have an embedding now, or are gone.

@@ -2,11 +2,14 @@
 //! moved to another partition or given an embedding by hand, since that would cost each such statement; so
 //! the view looks when it is read, and the backfill takes out what is gone.
 
+use std::collections::{HashSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::pg_sys::panic::{CaughtError, ErrorReport};
-use pgrx::{PgRelation, PgTryBuilder, pg_extern, pg_sys};
+use pgrx::pg_sys::panic::CaughtError;
+use pgrx::{PgRelation, PgTryBuilder, name, pg_extern, pg_sys};
 
 use super::binding::Binding;
 use super::key::Key;
@@ -14,29 +17,117 @@ use crate::encode::failure::Failure;
 use crate::extension::{Extension, Identity, namespace_name, quoted};
 use crate::{read, rights};
 
-/// What the view `clip_errors` asks of each entry of a table that the caller may read all of.
+/// Entries that are looked at at once.
+const PAGE: i64 = 1000;
+
+/// What `clip_error` says of a row: its key, the reason, SQLSTATE and model, and when.
+type Entry = (String, String, String, String, TimestampWithTimeZone);
+
+/// The entries of a column that hold, for the view `clip_errors`: to who may read all of the table.
 #[pg_extern(sql = false)]
-fn clip_error_stands(
+#[allow(clippy::type_complexity)]
+fn clip_standing_errors(
     table: pg_sys::Oid,
     embedding: &str,
-    key: &str,
     fcinfo: pg_sys::FunctionCallInfo,
-) -> Result<bool, ErrorReport> {
-    // For others the answer would say which keys there are.
-    if !rights::sees_all_of(table) {
-        return Ok(true);
+) -> TableIterator<
+    'static,
+    (
+        name!(key, String),
+        name!(reason, String),
+        name!(sqlstate, String),
+        name!(model, String),
+        name!(failed_at, TimestampWithTimeZone),
+    ),
+> {
+    let mut pages = Pages::of(&Extension::of_call(fcinfo), table, embedding);
+    pages.done = !rights::sees_all_of(table);
+    let mut entries = VecDeque::new();
+    TableIterator::new(std::iter::from_fn(move || {
+        while entries.is_empty()
+            && let Some(page) = pages.next().unwrap_or_else(|failure| failure.raise())
+        {
+            let holds = |entry: &Entry| page.standing.as_ref().is_none_or(|s| s.contains(&entry.0));
+            entries.extend(page.all.into_iter().filter(holds));
+        }
+        entries.pop_front()
+    }))
+}
+
+/// The entries of a column, page by page: there may be many.
+pub struct Pages {
+    extension: Extension,
+    table: pg_sys::Oid,
+    embedding: String,
+    /// By what the last entry of the page before is ordered.
+    after: Option<String>,
+    done: bool,
+}
+
+/// Some entries.
+pub struct Page {
+    all: Vec<Entry>,
+    /// Keys of those that hold, where that can be told.
+    standing: Option<HashSet<String>>,
+}
+
+impl Page {
+    /// Keys of those that do not hold; none where that cannot be told.
+    pub fn gone(self) -> Vec<String> {
+        let Some(standing) = self.standing else { return Vec::new() };
+        let keys = self.all.into_iter().map(|entry| entry.0);
+        keys.filter(|key| !standing.contains(key)).collect()
     }
-    let keys = [key.to_owned()];
-    Ok(among(&Extension::of_call(fcinfo), table, embedding, &keys)?.is_none_or(|of| !of.is_empty()))
+}
+
+impl Pages {
+    pub fn of(extension: &Extension, table: pg_sys::Oid, embedding: &str) -> Self {
+        let (extension, embedding) = (*extension, embedding.to_owned());
+        Self { extension, table, embedding, after: None, done: false }
+    }
+
+    pub fn next(&mut self) -> Result<Option<Page>, Failure> {
+        if self.done {
+            return Ok(None);
+        }
+        pgrx::check_for_interrupts!();
+        let query = format!(
+            "SELECT e.key::pg_catalog.text, e.reason, e.sqlstate, e.model, e.failed_at, \
+             pg_catalog.md5(e.key::pg_catalog.text) FROM {} AS e \
+             WHERE e.relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
+             AND e.embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name \
+             AND ($3 IS NULL OR pg_catalog.md5(e.key::pg_catalog.text) OPERATOR(pg_catalog.>) $3) \
+             ORDER BY 6 LIMIT {PAGE}",
+            self.extension.relation("clip_error")
+        );
+        let arguments =
+            [self.table.into(), self.embedding.as_str().into(), self.after.as_deref().into()];
+        let owner = self.extension.as_owner();
+        let found = read::all(&query, &arguments, |row| {
+            let text = |at| row.get::<String>(at).map(Option::unwrap_or_default);
+            let at = row.get(5)?.unwrap_or_else(TimestampWithTimeZone::negative_infinity);
+            Ok(((text(1)?, text(2)?, text(3)?, text(4)?, at), text(6)?))
+        })?;
+        drop(owner);
+        self.done = found.len() < PAGE as usize;
+        self.after = found.last().map(|(_, order)| order.clone());
+        let all: Vec<Entry> = found.into_iter().map(|(entry, _)| entry).collect();
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let keys: Vec<String> = all.iter().map(|entry| entry.0.clone()).collect();
+        let standing = among(&self.extension, self.table, &self.embedding, keys)?;
+        Ok(Some(Page { all, standing: standing.map(HashSet::from_iter) }))
+    }
 }
 
 /// Those of `keys` whose rows have an image and no embedding; `None` where that cannot be told, since the
 /// table is locked, say, or the keys are of columns that it had once.
-pub fn among(
+fn among(
     extension: &Extension,
     table: pg_sys::Oid,
     embedding: &str,
-    keys: &[String],
+    keys: Vec<String>,
 ) -> Result<Option<Vec<String>>, Failure> {
     let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: a lock on any OID, kept until the transaction ends; NULL where there is no such relation. The
@@ -52,11 +143,11 @@ pub fn among(
         PgRelation::from_pg_owned(open)
     };
     let columns = relation.tuple_desc();
-    let name = |number: i16| {
+    let column = |number: i16| {
         columns.get(number as usize - 1).map_or("", |column| column.name()).to_owned()
     };
     let bindings = Binding::all(extension, &relation)?;
-    let Some(binding) = bindings.iter().find(|b| name(b.embedding) == embedding) else {
+    let Some(binding) = bindings.iter().find(|b| column(b.embedding) == embedding) else {
         return Ok(Some(Vec::new()));
     };
     let Some(key) = Key::of(table)? else { return Ok(None) };
@@ -68,7 +159,7 @@ pub fn among(
          SELECT FROM ONLY {}.{} AS t WHERE t.{} IS NOT NULL AND t.{} IS NULL AND {})",
         quoted(namespace_name(relation.namespace_oid())),
         quoted(relation.name()),
-        quoted(name(binding.image)),
+        quoted(column(binding.image)),
         quoted(embedding),
         key.matches("k.key::pg_catalog.jsonb")
     );
@@ -76,9 +167,7 @@ pub fn among(
     let owner = unsafe { (*(*relation.as_ptr()).rd_rel).relowner };
     Ok(apart(|| {
         let _identity = Identity::assume(owner).see_all_rows().write_alike();
-        read::all(&query, &[keys.to_vec().into()], |row| {
-            Ok(row.get::<String>(1)?.unwrap_or_default())
-        })
+        read::all(&query, &[keys.into()], |row| Ok(row.get::<String>(1)?.unwrap_or_default()))
     }))
 }
 
