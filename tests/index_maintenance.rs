@@ -389,8 +389,9 @@ fn progress_and_statistics_are_told() -> Result<()> {
     Ok(())
 }
 
-/// Emptied tuples of further rows stayed in their chain, and item pointers were never used again: 3,000
-/// equal rows in and out took two more pages each time, for ever.
+/// Emptied tuples of further rows stayed in their chain, item pointers were never used again, and the
+/// free space map was asked for more than it can say of an empty page: 3,000 equal rows in and out took
+/// four more pages each time, for ever.
 #[test]
 fn equal_rows_come_and_go_in_the_same_space() -> Result<()> {
     let (_cluster, mut client, _) = prepared("come_and_go", 500)?;

@@ -423,7 +423,9 @@ impl StoreMut for IndexStore {
         if let Some(Ok(id)) = near.map(|near| self.add_to(near.block, record)) {
             return Ok(id);
         }
-        let wanted = record.len().next_multiple_of(8);
+        // The free space map counts in steps of 32 bytes, of which a page has 254 whole ones.
+        const MOST: usize = 254 * 32;
+        let wanted = record.len().next_multiple_of(8).min(MOST);
         for _ in 0..TRIES {
             // SAFETY: the relation is open.
             let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, wanted) };

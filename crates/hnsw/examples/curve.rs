@@ -112,8 +112,7 @@ fn main() {
     };
     let epoch = Instant::now();
     let (vectors, queries, mean) = sets(&arguments);
-    let layout =
-        Layout::new(metric, vectors[0].len(), arguments.number("m", 16), 0).expect("fits");
+    let layout = Layout::new(metric, vectors[0].len(), arguments.number("m", 16), 0).expect("fits");
     let (edges, bits) = (layout.edges(), layout.bits());
     let layout = layout
         .with_shape(arguments.number("edges", edges), arguments.number("bits", bits))
