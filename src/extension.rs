@@ -95,26 +95,21 @@ pub fn quoted(name: impl AsRef<str>) -> String {
     pgrx::spi::quote_identifier(name.as_ref())
 }
 
-/// A search path of the system's schema alone, given back when dropped. Under it no unqualified name
-/// of a statement, and no operator that the grammar brings along (`IN`, `CASE x WHEN`), can mean
-/// anything of a user's.
+/// Settings that are changed for a while, given back when dropped.
 #[derive(Debug)]
-pub struct SystemPath {
-    /// Level of settings to be undone.
+pub struct Changed {
     level: i32,
 }
 
-impl SystemPath {
-    pub fn narrow() -> Self {
+impl Changed {
+    pub fn none() -> Self {
         // SAFETY: the nest level is closed in `drop`, and by the end of the transaction where an
         // error passes by.
-        let path = Self { level: unsafe { pg_sys::NewGUCNestLevel() } };
-        path.set(c"search_path", c"pg_catalog, pg_temp");
-        path
+        Self { level: unsafe { pg_sys::NewGUCNestLevel() } }
     }
 
-    /// Changes a setting until the path is given back.
-    fn set(&self, name: &CStr, value: &CStr) {
+    /// Changes a setting until all are given back.
+    pub fn set(&self, name: &CStr, value: &CStr) {
         // SAFETY: two strings; `drop` closes the nest level.
         unsafe {
             pg_sys::set_config_option(
@@ -131,10 +126,29 @@ impl SystemPath {
     }
 }
 
-impl Drop for SystemPath {
+impl Drop for Changed {
     fn drop(&mut self) {
-        // SAFETY: the nest level is the path's own.
+        // SAFETY: the nest level is this one's own.
         unsafe { pg_sys::AtEOXact_GUC(false, self.level) };
+    }
+}
+
+/// A search path of the system's schema alone, given back when dropped. Under it no unqualified name
+/// of a statement, and no operator that the grammar brings along (`IN`, `CASE x WHEN`), can mean
+/// anything of a user's.
+#[derive(Debug)]
+pub struct SystemPath(Changed);
+
+impl SystemPath {
+    pub fn narrow() -> Self {
+        let path = Self(Changed::none());
+        path.set(c"search_path", c"pg_catalog, pg_temp");
+        path
+    }
+
+    /// Changes a setting until the path is given back.
+    fn set(&self, name: &CStr, value: &CStr) {
+        self.0.set(name, value);
     }
 }
 

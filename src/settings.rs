@@ -44,7 +44,7 @@ pub enum IterativeScan {
     Off,
 }
 
-pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.15);
+pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.175);
 pub static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::Strict);
@@ -234,8 +234,8 @@ fn search() {
     );
     GucRegistry::define_int_guc(
         c"pgclip.ef_search",
-        c"The most rows that a search finds before it returns some.",
-        c"A cap beside pgclip.search_slack, which ends most searches earlier.",
+        c"The most rows of a scan where pgclip.iterative_scan is off.",
+        c"Otherwise it does nothing: pgclip.search_slack says when a search ends.",
         &EF_SEARCH,
         1,
         1_000_000,

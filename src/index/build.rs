@@ -286,6 +286,11 @@ impl<'a> Build<'a> {
         self.rows += f64::from(u8::from(space.is_indexable(vector)));
         if let Stage::Gathering(builder, most) = &mut self.stage {
             if *most == 0 {
+                // What threads take for themselves is not to be most of it.
+                while self.threads > 1 && Builder::bytes_for(space, 0, self.threads) > memory() / 4
+                {
+                    self.threads -= 1;
+                }
                 *most = capacity(space, self.threads, memory()).max(1);
                 **builder = Builder::new(space);
                 or_no_memory(builder.reserve(self.expected.min(*most)));
@@ -354,12 +359,12 @@ impl<'a> Build<'a> {
     }
 
     fn write_pages(&self, pages: &Pages<'_>, control: &Control) {
-        /// Pages made at a time.
-        const PIECE: usize = 512;
+        // Pages made at a time.
+        let piece = (memory() / (8 * page::PAGE)).clamp(16, 512);
         let mut host = Backend { counted: false };
         progress(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, pages.len() as i64);
-        for start in (0..pages.len()).step_by(PIECE) {
-            let range = start..(start + PIECE).min(pages.len());
+        for start in (0..pages.len()).step_by(piece) {
+            let range = start..(start + piece).min(pages.len());
             let made = pages.encode(range, self.threads, control, &mut host);
             let made = made.unwrap_or_else(|Stopped| stopped());
             for (at, records) in made.iter().enumerate() {
@@ -432,7 +437,7 @@ pub unsafe extern "C-unwind" fn build(
             &mut tuples,
             &mut visible,
         );
-        (tuples as usize, 1 + pg_sys::max_parallel_maintenance_workers.max(0) as usize)
+        (tuples as usize, 1 + workers(heap))
     };
     let space = OnceCell::new();
     // A builder needs a space, and the space the dimensions: until the first vector comes, one of a
@@ -482,6 +487,17 @@ pub unsafe extern "C-unwind" fn build(
         (*result).heap_tuples = heap_rows;
         (*result).index_tuples = state.rows;
         result
+    }
+}
+
+/// How many threads may help, by the settings for processes that do.
+fn workers(heap: pg_sys::Relation) -> usize {
+    // SAFETY: the table is open, and its options are none or a table's; settings are plain numbers.
+    unsafe {
+        let most = pg_sys::max_parallel_maintenance_workers.min(pg_sys::max_parallel_workers);
+        let options = (*heap).rd_options.cast::<pg_sys::StdRdOptions>().as_ref();
+        let own = options.map_or(-1, |options| options.parallel_workers);
+        (if own < 0 { most } else { own.min(most) }).max(0) as usize
     }
 }
 

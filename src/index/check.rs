@@ -105,6 +105,7 @@ fn words(fault: Fault) -> String {
         Fault::Dangling(id) => format!("dangling edge to {}", at(id)),
         Fault::Doubled(id) => format!("edge to itself, or twice the same, to {}", at(id)),
         Fault::WrongCode(id) => format!("wrong code of the edge to {}", at(id)),
+        Fault::Orphan(id) => format!("its parent does not keep it: {}", at(id)),
         Fault::Unreachable => "unreachable over the base layer".to_owned(),
         Fault::Entry => "the entry point is not there, or of another level".to_owned(),
     }

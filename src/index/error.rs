@@ -46,5 +46,5 @@ pub fn dimensions(index: pg_sys::Relation, expected: usize, found: usize) -> Fai
         Code::ERRCODE_DATA_EXCEPTION,
         format!("expected {expected} dimensions, not {found}, in index \"{}\"", name(index)),
     )
-    .hint("All embeddings of an index have the same dimensions.")
+    .hint("All embeddings of an index have the same dimensions. Where the column declares none, VACUUM forgets those of rows that are all gone.")
 }

@@ -1,6 +1,6 @@
 //! INSERT, COPY and UPDATE: one row into the graph that is there.
 
-use pgclip_hnsw::{InsertOptions, LayoutError, Moments, NewRow, Space, Tid, Values, insert, level};
+use pgclip_hnsw::{InsertOptions, LayoutError, NewRow, Space, Tid, Values, insert, level};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{FromDatum, pg_guard, pg_sys};
 
@@ -78,26 +78,26 @@ pub unsafe extern "C-unwind" fn insert_row(
         let mut bytes = Vec::with_capacity(8 * count);
         let bitmap = encode_values(&columns.filters, filter_values, filter_nulls, &mut bytes);
         let store = IndexStore::new(index, Writing::Logged);
-        let meta = with_dims(&store, vector.as_slice().len());
-        let Some(space) = open::space(&store, &meta) else { return false };
-        let dims = space.layout().dims;
-        if vector.as_slice().len() != dims {
-            dimensions(index, dims, vector.as_slice().len()).raise();
-        }
-        let row = NewRow {
-            vector: vector.as_slice(),
-            tid: tid_of(tid),
-            values: Values::new(bitmap, &bytes),
-        };
-        let options = InsertOptions {
-            ef_construction: options.ef_construction,
-            level: level_of(&space, meta.seed, row.tid),
-        };
-        let result = Interlock::shared(index, || insert(&store, &space, row, options));
-        or_raise(index, result);
-        count_in(&store, &meta, &space, row.vector, row.tid);
+        let (vector, tid) = (vector.as_slice(), tid_of(tid));
+        let row = NewRow { vector, tid, values: Values::new(bitmap, &bytes) };
+        // A vacuum that finds nothing left forgets the dimensions: what is read is good until the end.
+        Interlock::shared(index, || insert_into(&store, row, options.ef_construction));
         false
     }
+}
+
+/// Inserts a row, with the interlock held.
+fn insert_into(store: &IndexStore, row: NewRow<'_>, ef_construction: usize) {
+    let index = store.index();
+    let meta = with_dims(store, row.vector.len());
+    let Some(space) = open::space(store, &meta) else { return };
+    let dims = space.layout().dims;
+    if row.vector.len() != dims {
+        dimensions(index, dims, row.vector.len()).raise();
+    }
+    let level = level_of(&space, meta.seed, row.tid);
+    or_raise(index, insert(store, &space, row, InsertOptions { ef_construction, level }));
+    count_in(store, &meta, &space, row.vector, row.tid);
 }
 
 /// The meta data, with the dimensions that the first vector gives to an index of none.
@@ -114,16 +114,15 @@ fn with_dims(store: &IndexStore, dims: usize) -> Meta {
     store.meta()
 }
 
-/// Counts the vector in the index's mean: each while there are few, then one in sixteen, then none
-/// until a vacuum takes the mean anew.
+/// Counts the vector in the index's mean: each while there are few, then ever fewer, each for as many as
+/// there are between two, so that the mean is that of all however many come.
 fn count_in(store: &IndexStore, meta: &Meta, space: &Space, vector: &[half::f16], tid: Tid) {
-    const FEW: u64 = 256;
-    const MANY: u64 = 1024;
-    let due = meta.counted < FEW || meta.counted < MANY && tid.item.is_multiple_of(16);
-    if !due || !space.is_indexable(vector) {
-        return;
+    /// One in so many of those that were counted is looked at.
+    const SHARE: u64 = 256;
+    let every = (meta.counted / SHARE).max(1).next_power_of_two();
+    let place = u64::from(tid.block) << 16 | u64::from(tid.item);
+    let drawn = place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    if drawn.is_multiple_of(every) && space.is_indexable(vector) {
+        open::count_vector(store, meta, space, vector, every);
     }
-    let mut moments: Moments = open::moments(store, meta, space);
-    moments.add(space, vector);
-    open::set_moments(store, &moments);
 }

@@ -3,8 +3,7 @@
 //! [`handler`] lists what the server calls, a file a phase: [`build`], [`insert`], [`scan`],
 //! [`vacuum`], [`cost`]. Below them, [`meta`] and [`page`] are the bytes, [`locked`] is one page in
 //! the buffer manager, [`store`] reads and changes records on them, [`open`] knows an index's vector space, and
-//! [`columns`] what its columns are. [`limit`] finds out how many rows a scan is wanted for, and
-//! [`check`] has the SQL functions that look into an index.
+//! [`columns`] what its columns are. [`check`] has the SQL functions that look into an index.
 
 mod build;
 mod check;
@@ -14,7 +13,6 @@ mod error;
 mod filter;
 mod handler;
 mod insert;
-mod limit;
 mod locked;
 mod meta;
 mod open;
@@ -28,5 +26,4 @@ mod vacuum;
 /// Called once when a server process loads the library.
 pub fn init() {
     options::init();
-    limit::init();
 }

@@ -2,7 +2,6 @@
 //! longer to make than a short scan, so a session keeps those that it has used.
 
 use std::cell::RefCell;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 use half::f16;
@@ -27,11 +26,14 @@ thread_local! {
     static SPACES: RefCell<Vec<(Key, Rc<Space>)>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The digest of a texts' direction that a meta page has: never 0.
+/// The digest of a texts' direction that a meta page has: FNV-1a of its bytes, which never changes;
+/// never 0.
 pub fn text_digest(text: &[f32]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    text.iter().for_each(|x| x.to_bits().hash(&mut hasher));
-    hasher.finish().max(1)
+    const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let bytes = text.iter().flat_map(|x| x.to_bits().to_le_bytes());
+    let digest = bytes.fold(BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
+    digest.max(1)
 }
 
 /// Vectors of fp16 as they lie on a page.
@@ -92,11 +94,21 @@ pub fn set_moments(store: &IndexStore, moments: &Moments) {
     });
 }
 
-/// Reads the moments.
-pub fn moments(store: &IndexStore, meta: &Meta, space: &Space) -> Moments {
-    if meta.counted == 0 {
-        return Moments::default();
-    }
-    let centroid = from_bytes(&store.vector(MEAN_BLOCK, 2 * space.layout().dims));
-    Moments { count: meta.counted, norm2: meta.norm2, centroid }
+/// Counts a vector in the moments, as so many: the mean is changed under its page's lock and the
+/// numbers under the meta page's, so none of those who do so at once is lost.
+pub fn count_vector(store: &IndexStore, meta: &Meta, space: &Space, vector: &[f16], weight: u64) {
+    let one = Moments::of(space, vector);
+    let share = weight as f32 / (meta.counted + weight) as f32;
+    store.set_vector(MEAN_BLOCK, |page| {
+        let bytes = &mut page[..2 * one.centroid.len()];
+        let mut mean = from_bytes(bytes);
+        mean.iter_mut().zip(&one.centroid).for_each(|(mean, x)| *mean += (x - *mean) * share);
+        bytes.copy_from_slice(&to_bytes(&mean));
+    });
+    store.change_meta(|meta| {
+        let counted = meta.counted.saturating_add(weight);
+        meta.norm2 += (one.norm2 - meta.norm2) * (weight as f64 / counted as f64) as f32;
+        meta.counted = counted;
+        Some(())
+    });
 }

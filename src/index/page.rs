@@ -122,6 +122,22 @@ pub fn item(page: &[u8; PAGE], item: u16) -> Result<Option<Range<usize>>, &'stat
     Ok(Some(start..start + length))
 }
 
+/// The first item that is not in use, and had been.
+pub fn unused(page: &[u8; PAGE]) -> Option<u16> {
+    (1..=items(page)).find(|item| {
+        let pointer = pointer(page, *item);
+        pointer.lp_flags() == pg_sys::LP_UNUSED && pointer.lp_len() == 0
+    })
+}
+
+/// The bytes that one more record can have: an item pointer that is not in use is used again.
+pub fn room_for_record(page: &[u8; PAGE]) -> usize {
+    match unused(page) {
+        Some(_) => room(page),
+        None => room(page).saturating_sub(POINTER),
+    }
+}
+
 /// Where an item lies on a page of items that all have so many bytes, and were added in order.
 pub fn guess(item: u16, bytes: usize) -> Range<usize> {
     let end = (PAGE - SPECIAL).saturating_sub(bytes * usize::from(item).saturating_sub(1));

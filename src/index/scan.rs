@@ -13,7 +13,6 @@ use pgrx::{FromDatum, PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 use super::columns::Columns;
 use super::error::{dimensions, name, or_raise};
 use super::filter::Conditions;
-use super::limit;
 use super::open;
 use super::store::{IndexStore, Writing};
 use crate::embedding::Embedding;
@@ -36,8 +35,6 @@ struct State {
     conditions: Conditions,
     scan: Scan,
     phase: Phase,
-    /// The first batch, found at the first row of the scan.
-    batch: Option<usize>,
 }
 
 /// The scan's state.
@@ -63,7 +60,6 @@ pub unsafe extern "C-unwind" fn begin(
         conditions: Conditions::default(),
         scan: Scan::new(),
         phase: Phase::Fresh,
-        batch: None,
     };
     // SAFETY: the index is open; the state is dropped with the context that the scan lives in.
     unsafe {
@@ -117,21 +113,19 @@ fn unsupported(index: pg_sys::Relation, why: &str) -> ! {
 }
 
 /// The options of a scan, as the settings say.
-fn options(batch: Option<usize>) -> ScanOptions {
+fn options() -> ScanOptions {
     let order = match settings::ITERATIVE_SCAN.get() {
         IterativeScan::Strict => Order::Strict,
         IterativeScan::Relaxed => Order::Relaxed,
         IterativeScan::Off => Order::Off,
     };
-    let default = ScanOptions::default();
     ScanOptions {
         slack: settings::SEARCH_SLACK.get() as f32,
         ef: settings::EF_SEARCH.get().max(1) as usize,
-        // The stop rule knows too little from fewer than a handful of rows.
-        batch: batch.unwrap_or(default.batch).max(8),
         order,
         max_records: settings::MAX_SCAN_TUPLES.get().max(1) as u64,
         max_memory: settings::SCAN_MEMORY.get().max(64) as usize * 1024,
+        ..ScanOptions::default()
     }
 }
 
@@ -185,7 +179,7 @@ impl State {
         }
         let query = Box::new(space.query(vector.as_slice()));
         let mean = open::mean_distance(&self.store, &meta, &space, &query);
-        self.scan.start(options(self.batch), mean);
+        self.scan.start(options(), mean);
         self.phase = Phase::Walking(space, query);
     }
 }
@@ -203,9 +197,6 @@ pub unsafe extern "C-unwind" fn next(
             unsupported(state.store.index(), "it cannot be read backward");
         }
         if matches!(state.phase, Phase::Fresh) {
-            if state.batch.is_none() {
-                state.batch = limit::of_scan(scan);
-            }
             state.start(scan);
         }
         let Phase::Walking(space, query) = &state.phase else { return false };

@@ -255,8 +255,7 @@ impl IndexStore {
         let new = page::is_new(locked.page());
         let room = match page::check(locked.page(), Kind::Records) {
             _ if new => PAGE,
-            // SAFETY: the page's header was checked.
-            Ok(()) => unsafe { pg_sys::PageGetFreeSpace(locked.raw().cast()) },
+            Ok(()) => page::room_for_record(locked.page()),
             Err(_) => 0,
         };
         if room < record.len().next_multiple_of(8) {
@@ -314,12 +313,19 @@ fn fill_plain(page: pg_sys::Page, kind: Kind, content: &[u8]) {
     bytes[12..14].copy_from_slice(&(end as u16).to_ne_bytes());
 }
 
-/// Adds a record to a page that is ours to change; none where there is no room.
+/// Adds a record to a page that is ours to change; none where there is no room. An item that is not in
+/// use any more is used again: what is remembered of elements goes by small item numbers.
 fn add_item(page: pg_sys::Page, record: &[u8]) -> Option<u16> {
-    let item: *mut std::ffi::c_void = record.as_ptr().cast_mut().cast();
-    // SAFETY: the page is in order, and the record is copied.
+    let bytes: *mut std::ffi::c_void = record.as_ptr().cast_mut().cast();
+    // SAFETY: the page is in order, and the record is copied. The item is one that is not in use.
     let number = unsafe {
-        pg_sys::PageAddItemExtended(page, item.cast(), record.len(), pg_sys::InvalidOffsetNumber, 0)
+        // Deleting leaves the page without the hint by which the server would find it.
+        let unused = page::unused(bytes_mut(page));
+        let (item, flags) = match unused {
+            Some(item) => (item, pg_sys::PAI_OVERWRITE as i32),
+            None => (pg_sys::InvalidOffsetNumber, 0),
+        };
+        pg_sys::PageAddItemExtended(page, bytes.cast(), record.len(), item, flags)
     };
     (number != pg_sys::InvalidOffsetNumber).then_some(number)
 }
@@ -417,7 +423,9 @@ impl StoreMut for IndexStore {
         if let Some(Ok(id)) = near.map(|near| self.add_to(near.block, record)) {
             return Ok(id);
         }
-        let wanted = record.len().next_multiple_of(8) + 4;
+        // The free space map counts in steps of 32 bytes, of which a page has 254 whole ones.
+        const MOST: usize = 254 * 32;
+        let wanted = record.len().next_multiple_of(8).min(MOST);
         for _ in 0..TRIES {
             // SAFETY: the relation is open.
             let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, wanted) };
@@ -447,15 +455,22 @@ impl StoreMut for IndexStore {
             change.abort();
             return Ok(());
         };
-        if !matches!(page::item(locked.page(), id.item), Ok(Some(_))) {
-            change.abort();
-            return Ok(());
+        match page::item(locked.page(), id.item) {
+            Ok(Some(_)) => (),
+            Ok(None) => {
+                change.abort();
+                return Ok(());
+            }
+            Err(what) => {
+                drop(locked);
+                corrupt(self.index, id.block, what)
+            }
         }
         let page = change.page(&locked, false);
         // SAFETY: the item is there, in a page that is ours to change.
         let room = unsafe {
             pg_sys::PageIndexTupleDeleteNoCompact(page, id.item);
-            pg_sys::PageGetFreeSpace(page.cast())
+            page::room_for_record(bytes_mut(page))
         };
         change.commit(&locked);
         drop(locked);
@@ -489,11 +504,17 @@ impl Interlock {
 
     /// Waits for the inserts that run.
     pub fn wait(index: pg_sys::Relation) {
+        Self::alone(index, || ());
+    }
+
+    /// Does something while no insert runs.
+    pub fn alone<R>(index: pg_sys::Relation, work: impl FnOnce() -> R) -> R {
         let exclusive = pg_sys::ExclusiveLock as i32;
         // SAFETY: as above.
-        unsafe {
-            pg_sys::LockPage(index, META_BLOCK, exclusive);
-            pg_sys::UnlockPage(index, META_BLOCK, exclusive);
-        }
+        unsafe { pg_sys::LockPage(index, META_BLOCK, exclusive) };
+        let result = work();
+        // SAFETY: as above.
+        unsafe { pg_sys::UnlockPage(index, META_BLOCK, exclusive) };
+        result
     }
 }

@@ -11,17 +11,20 @@ use std::collections::HashSet;
 
 use pgclip_hnsw::record::Kind;
 use pgclip_hnsw::{
-    Element, Entry, Id, Moments, Placement, Space, StoreMut, Tid, free, move_entry, remove_rows,
-    repair,
+    Element, Entry, Forest, Id, Moments, Placement, Space, StoreMut, Tid, TooMany, free, mark_dead,
+    move_entry, reconnect, remove_rows, repair,
 };
+use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{pg_guard, pg_sys};
 
+use super::columns::Columns;
 use super::error::or_raise;
 use super::locked::Lock;
 use super::meta::FIRST_BLOCK;
 use super::open;
 use super::page;
 use super::store::{IndexStore, Interlock, Writing};
+use crate::encode::failure::Failure;
 
 /// Lets a vacuum's cost delay and cancels have their turn. Nothing is locked.
 fn delay_point() {
@@ -110,16 +113,19 @@ pub unsafe extern "C-unwind" fn bulk_delete(
                 rows += 1;
                 continue;
             }
-            if !pending {
-                // Before the first mark: a crash after it must not hide it.
-                pending = true;
-                store.change_meta(|meta| {
-                    meta.pending = true;
-                    Some(())
-                });
-            }
             let gone = |tid| if Some(tid) == first { first_gone } else { is_gone(tid) };
             let left = or_raise(store.index(), remove_rows(&store, &space, id, gone));
+            if left.left == 0 && !left.dead {
+                if !pending {
+                    // Before the first mark: a crash after it must not hide it.
+                    pending = true;
+                    store.change_meta(|meta| {
+                        meta.pending = true;
+                        Some(())
+                    });
+                }
+                or_raise(store.index(), mark_dead(&store, &space, id));
+            }
             rows += left.left;
             removed += left.removed;
         }
@@ -152,15 +158,20 @@ pub unsafe extern "C-unwind" fn clean_up(
     }
     let meta = store.meta();
     if !meta.pending {
-        // SAFETY: the statistics are none or the server's own.
-        if let Some(stats) = unsafe { stats.as_mut() } {
-            stats.num_pages = store.blocks();
+        // SAFETY: the statistics are none or the server's own, the relation is open.
+        unsafe {
+            if let Some(stats) = stats.as_mut() {
+                // Rows may have left tuples empty, whose places are found by the map's upper levels.
+                pg_sys::IndexFreeSpaceMapVacuum(index);
+                stats.num_pages = store.blocks();
+            }
         }
         return stats;
     }
     if let Some(space) = open::space(&store, &meta) {
         Interlock::wait(index);
-        while let Some(dead) = collect_dead(&store, &space) {
+        let dead = collect_dead(&store, &space);
+        if !dead.is_empty() {
             sweep(&store, &space, &dead);
             // Before the first of them goes: scans that meet what comes in their places look again.
             store.change_meta(|meta| {
@@ -177,6 +188,7 @@ pub unsafe extern "C-unwind" fn clean_up(
         meta.pending = false;
         Some(())
     });
+    forget_dimensions(&store);
     // SAFETY: the relation is open; the statistics are the server's or new.
     unsafe {
         pg_sys::IndexFreeSpaceMapVacuum(index);
@@ -191,36 +203,84 @@ pub unsafe extern "C-unwind" fn clean_up(
     }
 }
 
-/// Dead elements, as many as memory allows; none where there are none.
-fn collect_dead(store: &IndexStore, space: &Space) -> Option<HashSet<Id>> {
-    /// What an id takes in the set.
-    const BYTES: usize = 32;
-    // SAFETY: a setting.
-    let memory = unsafe { pg_sys::maintenance_work_mem as usize * 1024 };
-    let most = (memory / BYTES).max(1000);
+/// Forgets the dimensions of an index that has no element left, where its column declares none: the
+/// next row may have others. They may have come from a row whose transaction was rolled back.
+fn forget_dimensions(store: &IndexStore) {
+    let index = store.index();
+    let declared = Columns::of(index).unwrap_or_else(|failure| failure.raise()).dims;
+    let is_empty = || {
+        let meta = store.meta();
+        meta.entry.is_none() && meta.dims.is_some()
+    };
+    if declared.is_some() || !is_empty() {
+        return;
+    }
+    Interlock::alone(index, || {
+        if !is_empty() {
+            return;
+        }
+        // What inserts that were cut off have left.
+        for block in FIRST_BLOCK..store.blocks() {
+            delay_point();
+            let Some(locked) = store.records(block, Lock::Share) else { continue };
+            let items = page::items(locked.page());
+            drop(locked);
+            for item in (1..=items).rev() {
+                let Ok(()) = store.free(Id { block, item });
+            }
+        }
+        store.change_meta(|meta| {
+            (meta.dims, meta.counted, meta.norm2) = (None, 0, 0.0);
+            Some(())
+        });
+    });
+}
+
+/// The dead elements.
+fn collect_dead(store: &IndexStore, space: &Space) -> HashSet<Id> {
     let mut dead = HashSet::new();
     let mut leftover = Vec::new();
     let mut block = FIRST_BLOCK;
-    while block < store.blocks() && dead.len() < most {
+    while block < store.blocks() {
         delay_point();
+        let mut full = false;
         each_element(store, space, block, |id, element| {
             if element.is_free() {
                 leftover.push(id);
             } else if element.is_dead() {
-                dead.insert(id);
+                full |= dead.try_reserve(1).is_err();
+                if !full {
+                    dead.insert(id);
+                }
             }
         });
+        if full {
+            no_memory(store, dead.len());
+        }
         // A crash came between marking and freeing: what belonged to it may be somebody else's now.
         for id in leftover.drain(..) {
             let Ok(()) = store.free(id);
         }
         block += 1;
     }
-    (!dead.is_empty()).then_some(dead)
+    dead
 }
 
-/// Looks at each element once: those with a dead neighbour get others. Moves the entry point, and
-/// takes the mean anew on the way.
+/// What a vacuum has to remember of each element does not fit into memory.
+fn no_memory(store: &IndexStore, elements: usize) -> ! {
+    Failure::new(
+        Code::ERRCODE_OUT_OF_MEMORY,
+        format!(
+            "cannot vacuum index \"{}\": no memory for {elements} elements",
+            super::error::name(store.index())
+        ),
+    )
+    .hint("REINDEX needs no more than maintenance_work_mem.")
+    .raise()
+}
+
+/// Looks at each element once: those with a dead neighbour get others. Then moves the entry point, and
+/// gives those whose parent is dead another. Takes the mean anew on the way.
 fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
     /// Vectors for the mean.
     const SAMPLE: u64 = 20_000;
@@ -233,6 +293,8 @@ fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
     let mut highest: Option<Entry> = None;
     let mut seen = 0;
     let mut due: Vec<Id> = Vec::new();
+    let mut forest = Forest::new();
+    let mut full = false;
     let mut block = FIRST_BLOCK;
     while block < store.blocks() {
         delay_point();
@@ -251,6 +313,8 @@ fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
                 || element.edges().is_some_and(|edges| edges.ids().any(|id| dead.contains(&id)));
             if apart || bad() {
                 due.push(id);
+            } else if let Some(edges) = element.edges() {
+                full |= forest.push(id, edges.parent()).is_err();
             }
             seen += 1;
             if seen % stride == 0 {
@@ -259,9 +323,15 @@ fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
         });
         for id in &due {
             or_raise(store.index(), repair(store, space, *id, dead));
+            full |=
+                matches!(or_raise(store.index(), forest.add(store, space, *id)), Err(TooMany(_)));
+        }
+        if full {
+            no_memory(store, seen as usize);
         }
         block += 1;
     }
     or_raise(store.index(), move_entry(store, dead, highest));
+    or_raise(store.index(), reconnect(store, space, &mut forest));
     open::set_moments(store, &moments);
 }

@@ -20,7 +20,7 @@ use super::filter::Filter;
 use super::rerank::Rerank;
 use super::run::{Search, Sentence};
 use super::source::{self, Column, Source};
-use super::statement::{Options, PARAMETERS};
+use super::statement::{Options, PARAMETERS, relaxed};
 use crate::encode::failure::Failure;
 use crate::encode::requests::Batch;
 use crate::extension::{Extension, namespace_name, quoted, type_name};
@@ -318,6 +318,7 @@ fn right(search: Search, key: &Column, keys: pg_sys::Datum) -> Result<Vec<bool>,
             None => DatumWithOid::null_oid(kind),
         })
         .collect();
+    let _relaxed = relaxed();
     read::as_caller(&statement, &arguments, |row| Ok(row.get(1)? == Some(true)))
 }
 

@@ -13,7 +13,7 @@ use super::filter::Filter;
 use super::prompt;
 use super::rerank::Rerank;
 use super::source::Source;
-use super::statement::{Options, PARAMETERS, query};
+use super::statement::{Options, PARAMETERS, query, relaxed};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::{requests, roots};
@@ -162,6 +162,7 @@ pub struct Sentence<'a> {
 unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, search: Search) -> Result<(), Failure> {
     let query = search.query + "\0";
     let parameters = search.parameters;
+    let _relaxed = relaxed();
     // SAFETY: the list has room for the parameters; query and parameters outlive the execution, the
     // store lives in the memory of the caller's query, as does its receiver.
     let code = unsafe {

@@ -8,7 +8,8 @@ use super::filter::Filter;
 use super::rerank::Rerank;
 use super::source::Source;
 use crate::encode::failure::Failure;
-use crate::extension::Extension;
+use crate::extension::{Changed, Extension};
+use crate::settings::{self, IterativeScan};
 
 /// The most hits of one search.
 const MAX_K: i32 = 100_000;
@@ -71,7 +72,9 @@ impl Options {
 /// Parameters of the query before those of the filter: the embedding, how many rows, the least score.
 pub const PARAMETERS: usize = 3;
 
-/// The query: the k nearest rows first, so that only they are put together as rows.
+/// The query: the k nearest rows first, so that only they are put together as rows. They are put in
+/// order once more, by a sum that the index does not give, since it may give late rows late
+/// ([`relaxed`]).
 pub fn query(extension: &Extension, source: &Source, filter: &Filter, options: &Options) -> String {
     let mut inner = Vec::new();
     let mut outer = Vec::new();
@@ -105,8 +108,8 @@ pub fn query(extension: &Extension, source: &Source, filter: &Filter, options: &
     let agreement = options.agreement.as_ref();
     let agrees = agreement.map(|a| format!(", {} AS agreement", a.sum)).unwrap_or_default();
     let nearest = format!(
-        "SELECT {columns}{distance} AS distance{agrees} FROM {name} AS t \
-         WHERE {conditions} ORDER BY {distance} LIMIT $2",
+        "SELECT {columns}{distance} OPERATOR(pg_catalog.+) 0::pg_catalog.float8 AS distance{agrees} \
+         FROM {name} AS t WHERE {conditions} ORDER BY {distance} LIMIT $2",
         name = source.name,
         columns = inner.concat(),
         conditions = conditions.join(" AND "),
@@ -135,6 +138,16 @@ pub fn query(extension: &Extension, source: &Source, filter: &Filter, options: &
         row = outer.join(", "),
         name = source.name,
     )
+}
+
+/// While a search runs, scans return rows that they find late instead of leaving them out: all that are
+/// asked for are known before any is shown.
+pub fn relaxed() -> Option<Changed> {
+    (settings::ITERATIVE_SCAN.get() == IterativeScan::Strict).then(|| {
+        let changed = Changed::none();
+        changed.set(c"pgclip.iterative_scan", c"relaxed");
+        changed
+    })
 }
 
 /// The score of a row of `s` at a distance.

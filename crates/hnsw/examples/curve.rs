@@ -1,16 +1,25 @@
-//! Recall against time: builds a graph over clustered vectors in memory and prints, for each slack,
-//! recall, microseconds, records expanded and records read a query.
+//! Recall against work: builds a graph in memory and prints, for each slack and limit, recall,
+//! microseconds, records expanded and records read a query.
 //!
-//! `cargo run --release -p pgclip-hnsw --example curve -- [ROWS [DIMS [THREADS [M [EF [QUERIES [LIMIT [frames]]]]]]]]`
+//! `cargo run --release -p pgclip-hnsw --example curve -- [NAME=VALUE …]`, of
 //!
-//! Two sets of queries: of the data's own kind, and text-like ones, which share a direction of their
-//! own and are half noise. With `frames` the data are bursts of near-duplicate frames, and a query is
-//! one taken out of its burst.
+//! - `rows=100000 dims=384`: generated vectors in clusters, asked by vectors of their own kind and by
+//!   text-like ones, which share a direction of their own and are half noise; `frames=1`: bursts of
+//!   near-duplicate frames, asked by one taken out of its burst
+//! - `vectors=FILE.npy texts=FILE.npy`: others instead, fp16 (`make vectors`). The last `queries` rows
+//!   ask; with `half=tuning` the ones before them. Of the texts the direction is learnt from the first
+//!   thousand, unless `direction=0`
+//! - `metric=cosine|l2|ip m=16 ef=64 threads=2 queries=500 limits=1,10,100 slacks=0.1,0.15`
+//! - `edges=32 bits=384`: the shape of a record
 
 mod world;
 
+use std::collections::HashMap;
+use std::fs::File;
 use std::time::Instant;
 
+use half::f16;
+use npyz::NpyFile;
 use pgclip_hnsw::memory::MemoryStore;
 use pgclip_hnsw::record::Kind;
 use pgclip_hnsw::{
@@ -20,36 +29,108 @@ use pgclip_hnsw::{
 use pgclip_vectors::{World, draw, take_out};
 use world::{all_threads, seconds, truth};
 
-fn main() {
-    let mut args: Vec<String> = std::env::args().skip(1).collect();
-    let frames = args.last().is_some_and(|last| last == "frames");
-    args.truncate(args.len() - usize::from(frames));
-    let arg = |at: usize, or| args.get(at).map_or(or, |x| x.parse().expect("a number"));
-    let (rows, dims, threads, m, ef) =
-        (arg(0, 100_000), arg(1, 384), arg(2, 2), arg(3, 16), arg(4, 64));
-    let (count, limit) = (arg(5, 500), arg(6, 10));
-    let epoch = Instant::now();
-    let world = World::new(dims, rows);
-    let (vectors, own) = match frames {
-        false => {
-            (draw(rows, 2, |dice| world.image(dice)), draw(count, 4, |dice| world.image(dice)))
+struct Arguments(HashMap<String, String>);
+
+impl Arguments {
+    fn new() -> Self {
+        let pairs = std::env::args().skip(1).map(|arg| {
+            let (name, value) = arg.split_once('=').expect("NAME=VALUE");
+            (name.to_owned(), value.to_owned())
+        });
+        Self(pairs.collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn number(&self, name: &str, or: usize) -> usize {
+        self.get(name).map_or(or, |x| x.parse().expect("a number"))
+    }
+
+    fn list<T: std::str::FromStr<Err: std::fmt::Debug>>(&self, name: &str, or: &str) -> Vec<T> {
+        let list = self.get(name).unwrap_or(or).split(',');
+        list.map(|x| x.parse().expect("a number")).collect()
+    }
+}
+
+fn read(path: &str) -> Vec<Vec<f16>> {
+    let file = NpyFile::new(File::open(path).expect("the file")).expect("an .npy file");
+    let dims = file.shape()[1] as usize;
+    let values: Vec<f16> = file.into_vec().expect("fp16");
+    values.chunks_exact(dims).map(<[f16]>::to_vec).collect()
+}
+
+/// Rows; queries of their own kind and text-like ones; the texts' mean.
+type Sets = (Vec<Vec<f16>>, Vec<(&'static str, Vec<Vec<f16>>)>, Option<Vec<f32>>);
+
+fn sets(arguments: &Arguments) -> Sets {
+    let (rows, count) = (arguments.number("rows", 100_000), arguments.number("queries", 500));
+    let ask = |mut all: Vec<Vec<f16>>| {
+        let mut queries = all.split_off(all.len() - count);
+        let others = all.split_off(all.len() - count);
+        if arguments.get("half") == Some("tuning") {
+            queries = others;
         }
-        true => {
-            let (own, vectors) = take_out(world.frames(rows + count), count);
-            (vectors, own)
-        }
+        (all, queries)
     };
-    let layout = Layout::new(Metric::Cosine, dims, m, 0).expect("fits");
-    println!("{:?}, element {} B", layout.placement, layout.element_bytes());
-    let space = Space::new(layout, 42, Some(world.texts()));
-    let started = Instant::now();
+    if let Some(path) = arguments.get("vectors") {
+        let (mut vectors, own) = ask(read(path));
+        vectors.truncate(rows);
+        let mut queries = vec![("own", own)];
+        let mut mean = None;
+        if let Some(path) = arguments.get("texts") {
+            let (texts, asked) = ask(read(path));
+            let mut sum = vec![0.0; texts[0].len()];
+            for text in &texts[..1000] {
+                sum.iter_mut().zip(text).for_each(|(sum, x)| *sum += x.to_f32());
+            }
+            mean = Some(sum).filter(|_| arguments.get("direction") != Some("0"));
+            queries.push(("text", asked));
+        }
+        return (vectors, queries, mean);
+    }
+    let world = World::new(arguments.number("dims", 384), rows);
+    let (vectors, own) = if arguments.number("frames", 0) == 1 {
+        let (own, vectors) = take_out(world.frames(rows + count), count);
+        (vectors, own)
+    } else {
+        (draw(rows, 2, |dice| world.image(dice)), draw(count, 4, |dice| world.image(dice)))
+    };
+    let texts = draw(count, 5, |dice| world.text(dice));
+    let mean = world.texts().to_vec();
+    (vectors, vec![("own", own), ("text", texts)], Some(mean))
+}
+
+fn main() {
+    let arguments = Arguments::new();
+    let threads = arguments.number("threads", 2);
+    let metric = match arguments.get("metric") {
+        Some("l2") => Metric::L2,
+        Some("ip") => Metric::InnerProduct,
+        _ => Metric::Cosine,
+    };
+    let epoch = Instant::now();
+    let (vectors, queries, mean) = sets(&arguments);
+    let layout = Layout::new(metric, vectors[0].len(), arguments.number("m", 16), 0).expect("fits");
+    let (edges, bits) = (layout.edges(), layout.bits());
+    let layout = layout
+        .with_shape(arguments.number("edges", edges), arguments.number("bits", bits))
+        .expect("fits");
+    println!(
+        "{:?}, element {} B of {} edges with {} bits",
+        layout.placement,
+        layout.element_bytes(),
+        layout.edges(),
+        layout.bits()
+    );
+    let space = Space::new(layout, 42, mean.as_deref());
     let mut builder = Builder::new(&space);
-    builder.reserve(rows).expect("memory");
+    builder.reserve(vectors.len()).expect("memory");
     for (i, vector) in (0..).zip(&vectors) {
         builder.push(vector, Tid { block: i, item: 1 }, Values::new(0, &[]));
     }
-    println!("gathered in {:.2} s", started.elapsed().as_secs_f64());
-    let options = BuildOptions { ef_construction: ef, threads, seed: 7 };
+    let options = BuildOptions { ef_construction: arguments.number("ef", 64), threads, seed: 7 };
     let (started, busy) = (Instant::now(), all_threads());
     let pages = builder.build(options, 0, &Control::default(), &mut Quiet).expect("not stopped");
     println!(
@@ -57,31 +138,34 @@ fn main() {
         started.elapsed().as_secs_f64(),
         all_threads() - busy
     );
-    let (started, busy) = (Instant::now(), all_threads());
+    let busy = all_threads();
     let store = MemoryStore::of(&pages);
     println!(
-        "written in {:.2} s, {:.2} s of two threads, {} pages",
-        started.elapsed().as_secs_f64(),
+        "written in {:.2} s of processor time, {} pages, {:.0} B a row",
         all_threads() - busy,
-        store.blocks()
+        store.blocks(),
+        store.blocks() as f64 * 8192.0 / vectors.len() as f64
     );
     let ids = store.ids().into_iter();
     let elements = ids.filter(|id| store.read(*id, Kind::of) == Ok(Some(Ok(Kind::Element))));
     println!("{} faults", check(&store, &space, elements).expect("sound").faults.len());
-    for (kind, queries) in [("image", own), ("text", draw(count, 5, |dice| world.text(dice)))] {
+    let limits: Vec<usize> = arguments.list("limits", "10");
+    let slacks: Vec<f32> = arguments.list("slacks", "0.05,0.1,0.125,0.15,0.175,0.2,0.3,0.5");
+    let most = limits.iter().copied().max().expect("a limit");
+    for (kind, queries) in queries {
         let right: Vec<Vec<u32>> =
-            queries.iter().map(|q| truth(&space, &vectors, q, limit)).collect();
-        for slack in [0.05, 0.1, 0.125, 0.15, 0.175, 0.2, 0.3, 0.5] {
+            queries.iter().map(|q| truth(&space, &vectors, q, most)).collect();
+        for (slack, limit) in slacks.iter().flat_map(|s| limits.iter().map(move |l| (*s, *l))) {
             let mut scan = Scan::new();
             let (mut hits, mut records, mut late) = (0, 0, 0);
             let (started, reads) = (seconds(epoch), store.reads());
             for (query, right) in queries.iter().zip(&right) {
                 let query: Query = space.query(query);
                 let mean = pages.moments().mean_distance(&space, &query);
-                let batch = limit.max(8);
-                scan.start(ScanOptions { slack, batch, ..ScanOptions::default() }, mean);
+                scan.start(ScanOptions { slack, ..ScanOptions::default() }, mean);
                 for _ in 0..limit {
                     let row = scan.next(&store, &space, &query, |_| true).expect("no damage");
+                    let right = &right[..limit];
                     hits += row.map_or(0, |row| usize::from(right.contains(&row.tid.block)));
                 }
                 records += scan.stats().records;
@@ -89,7 +173,7 @@ fn main() {
             }
             let each = 1.0 / queries.len() as f64;
             println!(
-                "{kind:5} slack {slack:<5} recall {:.4}  {:7.1} µs  {:6.0} records  {:6.0} reads  {late} late",
+                "{kind:4} slack {slack:<5} limit {limit:<4} recall {:.4}  {:7.1} µs  {:6.0} records  {:6.0} reads  {late} late",
                 hits as f64 * each / limit as f64,
                 (seconds(epoch) - started) * 1e6 * each,
                 records as f64 * each,

@@ -13,7 +13,7 @@ use crate::record::{Element, edges_tuple};
 use crate::space::{Query, Space};
 use crate::store::Store;
 use crate::upper::Upper;
-use crate::walk::distance_of;
+use crate::walk::visit;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Fault {
     WrongCode(Id),
     /// No way leads from the entry point to the element, over the base layer.
     Unreachable,
+    /// The element's parent, which is there, does not keep it as a child; or it is not there.
+    Orphan(Id),
     /// The entry point is not there, or not of the level that it should be.
     Entry,
 }
@@ -62,6 +64,9 @@ struct Part {
 #[derive(Default)]
 struct List {
     ids: Vec<Id>,
+    parent: Option<Id>,
+    /// How many of the first are kept.
+    kept: usize,
     /// Distances to the neighbours as the codes tell them; empty without codes.
     told: Vec<f32>,
 }
@@ -70,7 +75,7 @@ impl List {
     fn new(edges: Edges<'_>, own: &Query, origin: Origin) -> Self {
         let mut told = Vec::new();
         edges.estimate(own, origin, &mut Scratch::default(), &mut told);
-        Self { ids: edges.ids().collect(), told }
+        Self { ids: edges.ids().collect(), parent: edges.parent(), kept: edges.kept(), told }
     }
 }
 
@@ -82,7 +87,7 @@ pub fn check<S: Store>(
     elements: impl Iterator<Item = Id>,
 ) -> Result<Report, Error<S::Error>> {
     let mut report = Report::default();
-    let mut graph: HashMap<Id, (Vec<Id>, bool)> = HashMap::new();
+    let mut graph: HashMap<Id, Node> = HashMap::new();
     let mut levels: HashMap<Id, u8> = HashMap::new();
     for id in elements {
         let part = match part(store, space, id) {
@@ -106,7 +111,8 @@ pub fn check<S: Store>(
             edges_of(store, space, id, &part, &mut report)?;
         }
         levels.insert(id, part.level);
-        graph.insert(id, (part.base.ids, part.dead));
+        let List { ids, parent, kept, .. } = part.base;
+        graph.insert(id, Node { ids, parent, kept, dead: part.dead });
         store.interrupt().map_err(Error::Store)?;
     }
     let entry = store.entry().map_err(Error::Store)?;
@@ -118,14 +124,32 @@ pub fn check<S: Store>(
     let mut open: Vec<Id> = entry.map(|entry| entry.id).into_iter().collect();
     let mut seen: HashSet<Id> = open.iter().copied().collect();
     while let Some(id) = open.pop() {
-        let edges = graph.get(&id).map_or(&[][..], |(edges, _)| edges);
+        let edges = graph.get(&id).map_or(&[][..], |node| &node.ids);
         open.extend(edges.iter().copied().filter(|id| seen.insert(*id)));
     }
-    let lost = graph.iter().filter(|(id, (_, dead))| !dead && !seen.contains(id));
-    let mut lost: Vec<Id> = lost.map(|(id, _)| *id).collect();
-    lost.sort_unstable();
-    report.faults.extend(lost.into_iter().map(|id| (id, Fault::Unreachable)));
+    let living = || graph.iter().filter(|(_, node)| !node.dead);
+    let mut lost: Vec<(Id, Fault)> = Vec::new();
+    for (id, node) in living() {
+        if !seen.contains(id) {
+            lost.push((*id, Fault::Unreachable));
+        }
+        if let Some(parent) = node.parent
+            && !graph.get(&parent).is_some_and(|there| there.ids[..there.kept].contains(id))
+        {
+            lost.push((*id, Fault::Orphan(parent)));
+        }
+    }
+    lost.sort_unstable_by_key(|(id, _)| *id);
+    report.faults.extend(lost);
     Ok(report)
+}
+
+/// An element's edges on the base layer.
+struct Node {
+    ids: Vec<Id>,
+    parent: Option<Id>,
+    kept: usize,
+    dead: bool,
 }
 
 /// Reads an element and its edges on the base layer; none where it is free.
@@ -209,15 +233,19 @@ fn list<S: Store>(
         if !seen.insert(*neighbour) {
             report.faults.push((id, Fault::Doubled(*neighbour)));
         }
-        let Some(exact) = or_fault(distance_of(store, space, own, *neighbour), report)? else {
+        let Some(there) = or_fault(visit(store, space, own, *neighbour), report)? else {
             report.faults.push((id, Fault::Dangling(*neighbour)));
             continue;
         };
-        // What rounding of factors and vectors may come to, of the larger of both.
+        // What rounding of factors and vectors may come to, of the larger of both; and of a factor of
+        // the size of the neighbour's square.
         const SLACK: f32 = 0.02;
+        const FACTOR: f32 = 0.002;
+        let exact = there.distance;
+        let rounding = FACTOR * space.scaled_norm2(there.norm2);
         let size = exact.inner.abs().max(itself.abs()).max(space.scaled_norm2(own.norm2));
         if let Some(told) = list.told.get(slot)
-            && (told - exact.inner).abs() > SLACK * size
+            && (told - exact.inner).abs() > SLACK * size + rounding
         {
             report.faults.push((id, Fault::WrongCode(*neighbour)));
         }

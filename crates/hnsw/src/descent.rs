@@ -199,19 +199,20 @@ impl Descent {
     }
 
     /// Goes over layer 1, where few elements of each crowd of near-duplicates are, from the nearest one
-    /// on, and returns all that it comes by with their estimates. Nothing where there is one layer
-    /// alone.
+    /// on, and returns all that it comes by with their estimates, and how many elements it looked at,
+    /// which are no more than `most`. Nothing where there is one layer alone.
     pub fn survey<S: Store>(
         &mut self,
         store: &S,
         space: &Space,
         query: &Query,
-    ) -> Result<Vec<(Id, f32)>, Error<S::Error>> {
+        most: u64,
+    ) -> Result<(Vec<(Id, f32)>, u64), Error<S::Error>> {
         /// Elements whose neighbours are looked at.
-        const ELEMENTS: usize = 256;
-        let Some((entry, stand)) = enter(store, space, query)? else { return Ok(Vec::new()) };
+        const ELEMENTS: u64 = 256;
+        let Some((entry, stand)) = enter(store, space, query)? else { return Ok((Vec::new(), 0)) };
         if entry.level == 0 {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), 0));
         }
         let here = self.run(store, space, query, (entry, stand), 1)?;
         let Self { seen, near, scratch, estimates } = self;
@@ -219,8 +220,13 @@ impl Descent {
         seen.insert(here.id);
         let first = Candidate { estimate: here.distance.inner, id: here.id };
         let (mut open, mut found) = (BinaryHeap::from([first]), vec![(first.id, first.estimate)]);
+        let mut looked = 0;
         for _ in 0..ELEMENTS {
+            if looked >= most {
+                break;
+            }
             let Some(next) = open.pop() else { break };
+            looked += 1;
             store.interrupt().map_err(Error::Store)?;
             let Some(here) = visit(store, space, query, next.id)? else { continue };
             let Some(top) = here.upper else { continue };
@@ -240,7 +246,11 @@ impl Descent {
             })?;
             for &(estimate, id) in near.iter() {
                 let estimate = match estimate.is_nan() {
-                    true => distance_of(store, space, query, id)?.map(|there| there.inner),
+                    true if looked >= most => break,
+                    true => {
+                        looked += 1;
+                        distance_of(store, space, query, id)?.map(|there| there.inner)
+                    }
                     false => Some(estimate),
                 };
                 if let Some(estimate) = estimate {
@@ -249,6 +259,6 @@ impl Descent {
                 }
             }
         }
-        Ok(found)
+        Ok((found, looked))
     }
 }

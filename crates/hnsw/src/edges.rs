@@ -8,7 +8,8 @@
 //! d(q,u) ≈ d(q,v) + a + λb - w⟨c, Rq′⟩ - 2βγ
 //! ```
 //!
-//! for Euclidean distances, with `q = q′ + βg` and `λ = (⟨q,v⟩ - β⟨g,v⟩) / |v|²`. Between vectors
+//! for Euclidean distances, where a code is about the first `B` of the `D` rotated components, with
+//! `q = q′ + βg` and `λ = (⟨q,v⟩ - β⟨g,v⟩) / |v|²`. Between vectors
 //! of unit length `a` is zero; for the inner product it is left out, since `-2⟨q,u⟩` has no square
 //! in it. The estimate is RaBitQ's (arXiv 2405.12497) of `⟨q′ - λv, r⟩`: any multiple of `v` may be
 //! taken out, because `⟨v, r⟩` is known, and so may any of the fixed direction `g`. For `q = v` it
@@ -40,6 +41,8 @@ const ALL: [u8; 256] = {
 pub(crate) struct EdgeMap {
     /// Of the number of edges, a byte.
     pub count: usize,
+    /// Of the byte that says which edges are kept; none on upper layers.
+    pub kept: Option<usize>,
     /// Of the factors' scale.
     pub scale: usize,
     /// Of the arrays.
@@ -72,6 +75,14 @@ impl Arrays {
     }
 }
 
+/// In the byte of the kept edges: the first edge is to the parent.
+const PARENT: u8 = 1 << 7;
+/// In the same byte, how many edges after that are to children.
+const CHILDREN: u8 = 0b0111_1100;
+const CHILDREN_SHIFT: u32 = 2;
+/// The bits of that byte that are about edges.
+pub(crate) const KEPT: u8 = PARENT | CHILDREN;
+
 /// Room for the numbers of a record while it is looked at.
 #[derive(Debug, Default)]
 pub struct Scratch {
@@ -89,7 +100,7 @@ impl Scratch {
     /// edges among many short ones do not count.
     #[inline]
     pub(crate) fn length2(&self, query: &Query) -> f32 {
-        // ⟨c, Rr⟩ is about |r|√(D/2π), so w about |r|√(8π/D).
+        // Of B of D components ⟨c, Rr⟩ is about |r|B/√(2πD), so w about |r|√(8πD)/B.
         const EIGHT_PI: f32 = 8.0 * std::f32::consts::PI;
         const LEAST: f32 = 1e-9;
         let (eights, rest) = self.w.as_chunks::<8>();
@@ -100,7 +111,8 @@ impl Scratch {
         let rest: f32 = rest.iter().map(|w| 1.0 / w.max(LEAST)).sum();
         let inverse = inverses.iter().sum::<f32>() + rest;
         let mean = self.root * self.w.len() as f32 / inverse;
-        mean * mean * query.rotated.len() as f32 / EIGHT_PI
+        let (bits, dims) = (query.bytes.len() as f32, query.rotated.len() as f32);
+        mean * mean * bits * bits / (dims * EIGHT_PI)
     }
 }
 
@@ -132,6 +144,43 @@ impl<'a> Edges<'a> {
     #[inline]
     pub fn count(&self) -> usize {
         usize::from(self.bytes[self.map.count])
+    }
+
+    fn kept_byte(&self) -> u8 {
+        self.map.kept.map_or(0, |at| self.bytes[at])
+    }
+
+    /// The parent, where there is one: see [`tree`](crate::tree).
+    pub fn parent(&self) -> Option<Id> {
+        if self.has_parent() { self.id(0) } else { None }
+    }
+
+    fn has_parent(&self) -> bool {
+        self.kept_byte() & PARENT != 0
+    }
+
+    fn child_count(&self) -> usize {
+        usize::from((self.kept_byte() & CHILDREN) >> CHILDREN_SHIFT)
+    }
+
+    /// How many of the first edges are kept: the one to the parent, then those to children.
+    pub fn kept(&self) -> usize {
+        usize::from(self.has_parent()) + self.child_count()
+    }
+
+    /// The children.
+    pub fn children(&self) -> impl Iterator<Item = Id> + use<'a> {
+        self.ids().take(self.kept()).skip(usize::from(self.has_parent()))
+    }
+
+    /// Are there as many edges as are kept, and no more children than there may be?
+    pub(crate) fn is_sound(&self) -> bool {
+        self.kept() <= self.count() && self.child_count() <= self.layout.children()
+    }
+
+    /// Is there place for one child more?
+    pub fn has_place(&self) -> bool {
+        self.child_count() < self.layout.children()
     }
 
     /// The neighbour of a slot.
@@ -206,7 +255,7 @@ impl<'a> Edges<'a> {
         let lambda = scale * query.lambda(metric, origin.inner, origin.norm2, origin.text);
         let root = scale.sqrt();
         *factor = root;
-        let text = 2.0 * query.beta * text_step(query.rotated.len());
+        let text = 2.0 * query.beta * text_step(query.bytes.len());
         let texts = &self.bytes[at.text..at.text + count];
         for (slot, sum) in slots.iter().zip(sums) {
             let slot = usize::from(*slot);
@@ -223,9 +272,20 @@ impl<'a> Edges<'a> {
 }
 
 /// One step of the byte that `⟨g, r⟩` is kept in, as a share of `w`: since `|r|` is at most
-/// `w·√D/4`, the byte never overflows.
-fn text_step(rotated: usize) -> f32 {
-    (rotated as f32).sqrt() / (4.0 * 127.0)
+/// `w·√B/4`, the byte never overflows.
+fn text_step(bits: usize) -> f32 {
+    (bits as f32).sqrt() / (4.0 * 127.0)
+}
+
+/// The squared distance of two vectors of a multiple of 64 components.
+fn squared(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0; 16];
+    for (a, b) in a.as_chunks::<16>().0.iter().zip(b.as_chunks::<16>().0) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += (a - b) * (a - b);
+        }
+    }
+    sums.iter().sum()
 }
 
 /// One end of an edge, as far as its code needs it.
@@ -280,11 +340,14 @@ impl<'a> EdgesMut<'a> {
         }
         let bytes = self.layout.code();
         let code = at.codes + slot * bytes;
-        let sums = encode_residual(to.rotated, from.rotated, &mut self.bytes[code..code + bytes]);
-        let w = if sums.l1 > 0.0 { 4.0 * sums.square / sums.l1 } else { 0.0 };
+        let (to_code, to_rest) = to.rotated.split_at(self.layout.bits());
+        let (from_code, from_rest) = from.rotated.split_at(self.layout.bits());
+        let sums = encode_residual(to_code, from_code, &mut self.bytes[code..code + bytes]);
+        let square = sums.square + squared(to_rest, from_rest);
+        let w = if sums.l1 > 0.0 { 4.0 * square / sums.l1 } else { 0.0 };
         let a = if self.layout.metric == Metric::Cosine { 0.0 } else { to.norm2 - from.norm2 };
-        let b = sums.square - a + w * sums.origin;
-        let step = w * text_step(to.rotated.len());
+        let b = square - a + w * sums.origin;
+        let step = w * text_step(self.layout.bits());
         let text = if step > 0.0 { ((to.text - from.text) / step).round() } else { 0.0 };
         self.bytes[at.text + slot] = (text as i8) as u8;
         self.set_factors(slot, [w, b, a]);
@@ -339,21 +402,89 @@ impl<'a> EdgesMut<'a> {
         }
     }
 
-    /// Takes an edge out; the last one moves into its slot.
-    pub fn remove(&mut self, slot: usize) {
-        let count = self.read().count();
-        assert!(slot < count, "slot {slot} of {count}");
-        let last = count - 1;
+    /// Where the arrays begin, and how many bytes an edge has in each.
+    fn parts(&self) -> Vec<(usize, usize)> {
         let at = Arrays::new(self.layout, self.map);
-        let code = self.layout.code();
         let mut parts = vec![(at.ids, ID_BYTES)];
         if self.layout.has_codes() {
-            parts.extend([(at.w, 2), (at.b, 2), (at.text, 1), (at.codes, code)]);
+            parts.extend([(at.w, 2), (at.b, 2), (at.text, 1), (at.codes, self.layout.code())]);
         }
         if self.layout.has_codes() && self.layout.has_norms() {
             parts.push((at.a, 2));
         }
-        for (array, bytes) in parts {
+        parts
+    }
+
+    fn swap(&mut self, a: usize, b: usize) {
+        let (a, b) = (a.min(b), a.max(b));
+        if a == b {
+            return;
+        }
+        for (array, bytes) in self.parts() {
+            let (low, high) = self.bytes.split_at_mut(array + b * bytes);
+            low[array + a * bytes..][..bytes].swap_with_slice(&mut high[..bytes]);
+        }
+    }
+
+    /// Says which of the first edges are kept: whether the first is to the parent, and how many after
+    /// that are to children. Panics where there are no such edges.
+    pub(crate) fn set_kept(&mut self, parent: bool, children: usize) {
+        let at = self.map.kept.expect("on upper layers no edge is kept");
+        let kept = usize::from(parent) + children;
+        assert!(kept <= self.read().count() && children <= self.layout.children(), "{kept} kept");
+        let byte = if parent { PARENT } else { 0 } | (children as u8) << CHILDREN_SHIFT;
+        self.bytes[at] = self.bytes[at] & !KEPT | byte;
+    }
+
+    /// Makes the edge of a slot the one to the parent. One that was before is no longer kept.
+    pub(crate) fn keep_parent(&mut self, slot: usize) {
+        let mut slot = slot;
+        let children = self.read().child_count();
+        if self.read().has_parent() {
+            if slot == 0 {
+                return;
+            }
+            self.swap(0, children);
+            self.set_kept(false, children);
+            slot = if slot == children { 0 } else { slot };
+        }
+        let mut left = children;
+        if slot < children {
+            left -= 1;
+            self.swap(slot, left);
+            slot = left;
+        }
+        self.swap(slot, left);
+        self.swap(left, 0);
+        self.set_kept(true, left);
+    }
+
+    /// Keeps the edge of a slot as one to a child. Panics where there is no place for one more.
+    pub(crate) fn keep_child(&mut self, slot: usize) {
+        let (parent, kept) = (self.read().has_parent(), self.read().kept());
+        if slot >= kept {
+            self.swap(slot, kept);
+            self.set_kept(parent, self.read().child_count() + 1);
+        }
+    }
+
+    /// Takes an edge out, kept or not; the last one moves into its slot.
+    pub fn remove(&mut self, slot: usize) {
+        let count = self.read().count();
+        assert!(slot < count, "slot {slot} of {count}");
+        let mut slot = slot;
+        let (parent, children) = (self.read().has_parent(), self.read().child_count());
+        if slot < usize::from(parent) + children {
+            let own = parent && slot == 0;
+            let left = if own { children } else { children - 1 };
+            // The last that is kept.
+            let last = usize::from(parent) + children - 1;
+            self.swap(slot, last);
+            slot = last;
+            self.set_kept(parent && !own, left);
+        }
+        let last = count - 1;
+        for (array, bytes) in self.parts() {
             let from = array + last * bytes;
             self.bytes.copy_within(from..from + bytes, array + slot * bytes);
             self.bytes[from..from + bytes].fill(0);

@@ -1,8 +1,8 @@
 //! Inserting a row: find the neighbours, write the element, link back to it.
 //!
 //! The element is complete before anything points to it, and each back-link is a step of its own,
-//! so an insert that is cut off leaves an element that is poorly linked, never a graph that is
-//! damaged. For a back-link the neighbour is copied, its new edges are chosen with nothing held, and
+//! the first of them its parent's ([`tree`](crate::tree)), so an insert that is cut off leaves an
+//! element that nothing points to or that is poorly linked, never a graph that is damaged. For a back-link the neighbour is copied, its new edges are chosen with nothing held, and
 //! the copy goes back only where the change counter says that nobody was quicker.
 //!
 //! A vacuum must not free what this insert has seen alive: the host lets a vacuum that has marked
@@ -13,7 +13,7 @@ use half::f16;
 use pgclip_simd::halves;
 
 use crate::descent::{Descent, enter};
-use crate::edges::End;
+use crate::edges::{EdgesMut, End};
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::layer::{chain, link_upper, search_layer};
@@ -24,6 +24,7 @@ use crate::rows::add_row;
 use crate::select::select;
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
+use crate::tree::adopt;
 use crate::upper::{new_upper, upper_mut};
 use crate::walk::{Stand, Walk};
 
@@ -68,6 +69,10 @@ pub(crate) struct Found {
     pub dead: bool,
 }
 
+/// How often an insert begins again because all that it found died meanwhile. In a damaged graph it
+/// may seem so for ever.
+const TRIES: usize = 100;
+
 /// Inserts a row.
 pub fn insert<S: StoreMut>(
     store: &S,
@@ -80,7 +85,7 @@ pub fn insert<S: StoreMut>(
     }
     let query = space.plain_query(row.vector);
     let level = options.level.min(MAX_LEVEL);
-    loop {
+    for _ in 0..TRIES {
         let Some((entry, stand)) = enter(store, space, &query)? else {
             let id = write(store, space, row, &query, &[], None)?;
             write_upper(store, space, id, &query, level, &[])?;
@@ -96,7 +101,10 @@ pub fn insert<S: StoreMut>(
         if let Some(inserted) = insert_at(store, space, row, &query, level, ef, at)? {
             return Ok(inserted);
         }
+        store.interrupt().map_err(Error::Store)?;
     }
+    let entry = store.entry().map_err(Error::Store)?.map_or(Id { block: 0, item: 0 }, |e| e.id);
+    Err(Corrupt("no element takes another in").at(entry))
 }
 
 /// Inserts a row into a graph that has an entry point. None where that was gone meanwhile, or all
@@ -132,8 +140,7 @@ fn insert_at<S: StoreMut>(
             return Ok(None);
         }
     }
-    let bits = |vector: &[f16]| vector.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    for equal in found.iter().filter(|f| !f.dead && bits(&f.vector) == bits(row.vector)) {
+    for equal in found.iter().filter(|found| !found.dead && is_equal(&found.vector, row.vector)) {
         if add_row(store, space, equal.id, row.tid, row.values)? {
             return Ok(Some(Inserted::Joined(equal.id)));
         }
@@ -153,7 +160,14 @@ fn insert_at<S: StoreMut>(
     let id = write(store, space, row, query, &ends, Some(nearest.id))?;
     write_upper(store, space, id, query, level, &uppers)?;
     let neighbours: Vec<Id> = ends.iter().map(|(id, _)| *id).collect();
-    link_all(store, space, &neighbours, New { id, query, neighbours: &neighbours })?;
+    let new = New { id, query, neighbours: &neighbours };
+    let near: Vec<Id> = alive.iter().map(|(found, _)| found.id).collect();
+    if !adopt(store, space, &near, new)? {
+        // All of them died meanwhile, and nothing points to this one.
+        discard(store, space, id)?;
+        return Ok(None);
+    }
+    link_all(store, space, &neighbours, new)?;
     for (layer, ids) in (1..).zip(&uppers) {
         for (neighbour, _) in ids {
             link_upper(store, space, *neighbour, layer, id)?;
@@ -185,7 +199,8 @@ fn begin_anew<S: StoreMut>(
 /// Expands the `ef` living elements nearest to a vector, and returns them and the dead between them,
 /// nearest first. Caught among near-duplicates, it goes on for as many from other ways in. Among many
 /// dead it looks at several times as many, and goes on until it has found
-/// one that lives, or has seen all.
+/// one that lives, or has seen all. One that has the vector itself ends it: an UPDATE of other columns
+/// is such an insert, and looks at a dozen records instead of `ef`.
 fn gather<S: StoreMut>(
     store: &S,
     space: &Space,
@@ -196,14 +211,15 @@ fn gather<S: StoreMut>(
 ) -> Result<Vec<Found>, Error<S::Error>> {
     const AMONG_DEAD: usize = 4;
     let mut found: Vec<Found> = Vec::with_capacity(ef);
-    let (mut living, mut wanted) = (0, ef);
+    let (mut living, mut wanted, mut equal) = (0, ef, false);
     walk.start(space.layout(), from.id, from.distance, usize::MAX);
     loop {
         if living >= wanted || living > 0 && found.len() >= AMONG_DEAD * wanted {
             if wanted > ef || !walk.is_caught() {
                 break;
             }
-            for (id, estimate) in Descent::new().survey(store, space, query)? {
+            let (around, _) = Descent::new().survey(store, space, query, u64::MAX)?;
+            for (id, estimate) in around {
                 walk.add(id, estimate);
             }
             wanted += ef;
@@ -211,18 +227,28 @@ fn gather<S: StoreMut>(
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, query, next.id, |element, distance| {
             let mut aside = Vec::new();
+            let vector = halves(element.vector(), &mut aside);
             living += usize::from(!element.is_dead());
+            equal = !element.is_dead() && is_equal(vector, &query.vector);
             found.push(Found {
                 id: next.id,
                 inner: distance.inner,
-                vector: halves(element.vector(), &mut aside).to_vec(),
+                vector: vector.to_vec(),
                 norm2: element.norm2(),
                 dead: element.is_dead(),
             });
         })?;
+        if equal {
+            break;
+        }
     }
     found.sort_by(|a, b| a.inner.total_cmp(&b.inner));
     Ok(found)
+}
+
+/// Are these the same vector, bit for bit?
+fn is_equal(a: &[f16], b: &[f16]) -> bool {
+    a.iter().map(|x| x.to_bits()).eq(b.iter().map(|x| x.to_bits()))
 }
 
 /// Chooses the neighbours on an upper layer, and makes them ready.
@@ -281,23 +307,25 @@ fn write<S: StoreMut>(
 ) -> Result<Id, Error<S::Error>> {
     let layout = space.layout();
     let own = End::of(space, query);
-    let mut apart = None;
-    if layout.placement == Placement::Split {
-        let mut bytes = new_edges_tuple(layout);
-        let mut edges = edges_tuple_mut(layout, &mut bytes).expect("just made");
+    let fill = |mut edges: EdgesMut<'_>| {
         for (slot, (id, end)) in ends.iter().enumerate() {
             edges.set(slot, *id, own, End::of(space, end));
         }
+        // The nearest is the parent, if it has place.
+        edges.set_kept(!ends.is_empty(), 0);
+    };
+    let mut apart = None;
+    if layout.placement == Placement::Split {
+        let mut bytes = new_edges_tuple(layout);
+        fill(edges_tuple_mut(layout, &mut bytes).expect("just made"));
         apart = Some(store.append(&bytes, near).map_err(Error::Store)?);
     }
     let mut bytes = vec![0; layout.element_bytes()];
     let mut element = ElementMut::init(layout, &mut bytes, 0);
     element.set_vector(row.vector, query.norm2, query.along_text);
     element.set_row(Some((row.tid, row.values)));
-    if let Some(mut edges) = element.edges() {
-        for (slot, (id, end)) in ends.iter().enumerate() {
-            edges.set(slot, *id, own, End::of(space, end));
-        }
+    if let Some(edges) = element.edges() {
+        fill(edges);
     } else if let Some(apart) = apart {
         element.set_edges_id(apart);
     }

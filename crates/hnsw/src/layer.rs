@@ -9,7 +9,6 @@ use crate::edges::End;
 use crate::error::{Corrupt, Error};
 use crate::id::Id;
 use crate::insert::{Found, load};
-use crate::link::TRIES;
 use crate::record::{Element, Kind, change};
 use crate::select::select;
 use crate::space::{Query, Space};
@@ -138,7 +137,7 @@ pub(crate) fn change_layer<S: StoreMut>(
     more: &[Id],
 ) -> Result<(), Error<S::Error>> {
     let layout = space.layout();
-    for _ in 0..TRIES {
+    loop {
         let read = store.read(element, |bytes| {
             Element::new(layout, bytes).map(|element| (element.is_dead(), element.upper()))
         });
@@ -193,9 +192,9 @@ pub(crate) fn change_layer<S: StoreMut>(
         if written.map_err(Error::Store)?.is_some() {
             return Ok(());
         }
+        // Another was quicker.
         store.interrupt().map_err(Error::Store)?;
     }
-    Ok(())
 }
 
 /// The best `m` of these for an element.

@@ -8,7 +8,9 @@
 //!  0  u8      kind, 1
 //!  1  u8      format version
 //!  2  u8      level: the highest layer that the element is in
-//!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again)
+//!  3  u8      flags: 1 dead (no rows, still walked through), 2 free (the slot may be used again);
+//!             and, but for split, the edges that are kept: 128 the first one is to the parent, bits
+//!             2 to 6 how many after that are to children
 //!  4  u32     change counter: one more with each change
 //!  8  6 B     its tuple on the highest upper layer that it is in, or none
 //! 14  6 B     overflow tuple with more rows, or none
@@ -31,8 +33,8 @@
 //! 1 B×n  ⟨g,r⟩   d/8 B×n  codes      (plain: the ids alone)
 //! ```
 //!
-//! An **edges** tuple (split) begins with kind 2, version, number of edges, a zero byte, its change
-//! counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
+//! An **edges** tuple (split) begins with kind 2, version, number of edges, the kept ones as in the
+//! flags of an element, its change counter (u32), the scale (f32) and 4 unused bytes. An **overflow** tuple: kind 4, version,
 //! capacity (u16), change counter (u32), next tuple (6 B), rows in use (u16), its element (6 B),
 //! 2 B unused; then for each row its place (6 B), null bitmap (u8), a zero byte and `c` filter values.
 //!
@@ -51,7 +53,7 @@
 //! 24          the edges
 //! ```
 
-use pgclip_simd::codes::code_bytes;
+use pgclip_simd::codes::{CODE_BLOCK, rotated_dims};
 
 use crate::error::LayoutError;
 use crate::id::ID_BYTES;
@@ -128,6 +130,10 @@ pub struct Layout {
     pub columns: usize,
     /// Where the edges lie.
     pub placement: Placement,
+    /// The most edges of an element on the base layer.
+    edges: usize,
+    /// Components of a rotated vector that a neighbour's code is about: whole words of 64.
+    bits: usize,
 }
 
 impl Layout {
@@ -143,7 +149,9 @@ impl Layout {
             return Err(LayoutError::NoDimensions);
         }
         let places = [Placement::Inline, Placement::Split, Placement::Plain];
-        let layouts = places.map(|placement| Self { metric, dims, m, columns, placement });
+        let (edges, bits) = (2 * m, rotated_dims(dims));
+        let layouts =
+            places.map(|placement| Self { metric, dims, m, columns, placement, edges, bits });
         layouts.into_iter().find(Self::fits).ok_or_else(|| {
             let rest = ELEMENT_HEADER + 8 * columns + 2 * m * ID_BYTES;
             LayoutError::TooWide { dims, m, columns, most: (MAX_RECORD - rest) / 2 }
@@ -155,6 +163,12 @@ impl Layout {
         Some(Self { placement, ..self }).filter(Self::fits)
     }
 
+    /// The same with so many edges and bits of a code, to measure what they do.
+    pub fn with_shape(self, edges: usize, bits: usize) -> Option<Self> {
+        let bits = bits.min(rotated_dims(self.dims)).next_multiple_of(CODE_BLOCK);
+        Some(Self { edges, bits, ..self }).filter(Self::fits)
+    }
+
     fn fits(&self) -> bool {
         let records = [self.element_bytes(), self.edges_tuple(), self.upper_bytes()];
         records.iter().all(|bytes| *bytes <= MAX_RECORD)
@@ -162,7 +176,7 @@ impl Layout {
 
     /// The most edges of an element on the base layer.
     pub fn edges(&self) -> usize {
-        2 * self.m
+        self.edges
     }
 
     /// How many neighbours a new element chooses on the base layer; links back to it, and those it
@@ -171,9 +185,21 @@ impl Layout {
         self.edges() * 3 / 4
     }
 
+    /// The most children of an element: edges that are kept whatever comes later. With two, any
+    /// number of elements can be put into a tree; more let it be one of near neighbours.
+    pub fn children(&self) -> usize {
+        const MOST: usize = 31;
+        (self.edges() / 4).clamp(2, MOST)
+    }
+
+    /// Components of a rotated vector that a code is about.
+    pub fn bits(&self) -> usize {
+        self.bits
+    }
+
     /// The bytes of a neighbour's code.
     pub fn code(&self) -> usize {
-        code_bytes(self.dims)
+        self.bits / 8
     }
 
     /// Have edges codes?

@@ -4,7 +4,7 @@
 //! Nothing here knows PostgreSQL. [`layout`] is the byte map of a record, [`record`], [`edges`],
 //! [`upper`] and [`overflow`] read and change one; [`Space`] measures. [`store`] is what the algorithms ask of
 //! storage, and [`search`], [`insert`](mod@insert) and [`repair`](mod@repair) are the algorithms, a
-//! file a phase. [`filter`] encodes filter values and decides which rows pass.
+//! file a phase; [`tree`] keeps every element within reach. [`filter`] encodes filter values and decides which rows pass.
 //! [`build`] makes a whole graph in memory, with threads, and hands out finished pages;
 //! [`check`](mod@check) says whether a graph is sound. [`memory`] is a store to try all this with.
 
@@ -33,6 +33,7 @@ pub mod space;
 pub mod store;
 pub mod threads;
 mod track;
+pub mod tree;
 pub mod upper;
 mod visited;
 mod walk;
@@ -45,9 +46,10 @@ pub use insert::{InsertOptions, Inserted, NewRow, insert};
 pub use layout::{Layout, Metric, Placement};
 pub use record::{Element, Values};
 pub use repair::{Vacuumed, free, move_entry, repair, vacuum};
-pub use rows::{RowsLeft, remove_rows};
+pub use rows::{RowsLeft, mark_dead, remove_rows};
 pub use search::{Cut, Order, Row, Scan, ScanOptions, ScanStats};
 pub use select::level;
 pub use space::{Distance, Moments, Query, Space};
 pub use store::{Entry, Store, StoreMut};
 pub use threads::{Control, Host, Quiet, Stopped};
+pub use tree::{Forest, TooMany, reconnect};

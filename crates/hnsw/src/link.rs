@@ -16,7 +16,7 @@ use crate::walk::distance_of;
 
 /// How often a change is tried where others change the element at the same time; then a back-link
 /// is left out, as if the neighbour had not chosen it.
-pub(crate) const TRIES: usize = 32;
+const TRIES: usize = 32;
 
 /// A copy of an element and its edges, to be changed with nothing held.
 pub(crate) struct Draft {
@@ -139,14 +139,14 @@ pub(crate) struct New<'a> {
     pub neighbours: &'a [Id],
 }
 
-/// Adds `new` to the edges of an element, if it is worth a place there, or `must` have one. Says
+/// Adds `new` to the edges of an element: if it is worth a place there, or, `kept`, as a child. Says
 /// whether it did.
 pub(crate) fn link<S: StoreMut>(
     store: &S,
     space: &Space,
     element: Id,
     new: New<'_>,
-    must: bool,
+    kept: bool,
 ) -> Result<bool, Error<S::Error>> {
     if element == new.id {
         return Ok(false);
@@ -157,22 +157,38 @@ pub(crate) fn link<S: StoreMut>(
             return Ok(false);
         }
         let ids: Vec<Id> = copy.edges(space).ids().collect();
-        if ids.contains(&new.id) {
+        let there = ids.iter().position(|id| *id == new.id);
+        if there.is_some() && !kept {
             return Ok(true);
         }
+        if kept && !copy.edges(space).has_place() {
+            return Ok(there.is_some_and(|slot| slot < copy.edges(space).kept()));
+        }
         let own = copy.query(space);
-        let slot = if ids.len() < space.layout().edges() {
+        let slot = if there.is_some() {
+            there
+        } else if ids.len() < space.layout().edges() {
             Some(ids.len())
         } else {
             let distance = copy.origin(space, new.query).inner;
             let to_element = copy.distances(store, space, &own)?;
             let to_new = copy.distances(store, space, new.query)?;
             let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
-            replace(space.metric(), distance, &to_element, |slot| to_new[slot], linked, must)
+            let first = copy.edges(space).kept();
+            let to_new = |slot: usize| to_new[slot];
+            replace(space.metric(), distance, &to_element, first, to_new, linked, kept)
         };
         let Some(slot) = slot else { return Ok(false) };
         let (from, to) = (End::of(space, &own), End::of(space, new.query));
-        if copy.commit(store, space, element, |edges| edges.set(slot, new.id, from, to))? {
+        let written = copy.commit(store, space, element, |edges| {
+            if there.is_none() {
+                edges.set(slot, new.id, from, to);
+            }
+            if kept {
+                edges.keep_child(slot);
+            }
+        })?;
+        if written {
             return Ok(true);
         }
         store.interrupt().map_err(Error::Store)?;
@@ -180,17 +196,15 @@ pub(crate) fn link<S: StoreMut>(
     Ok(false)
 }
 
-/// Adds a new element to its neighbours' edges, the nearest last: that one must take it where no
-/// other did.
+/// Adds a new element to its neighbours' edges, where it is worth a place.
 pub(crate) fn link_all<S: StoreMut>(
     store: &S,
     space: &Space,
     to: &[Id],
     new: New<'_>,
 ) -> Result<(), Error<S::Error>> {
-    let mut linked = false;
-    for (at, neighbour) in to.iter().enumerate().rev() {
-        linked |= link(store, space, *neighbour, new, at == 0 && !linked)?;
+    for neighbour in to.iter().rev() {
+        link(store, space, *neighbour, new, false)?;
         store.interrupt().map_err(Error::Store)?;
     }
     Ok(())

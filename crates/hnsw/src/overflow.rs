@@ -3,7 +3,8 @@
 //!
 //! A tuple names its element: its place may have become another element's between the moment a scan
 //! read the pointer and the moment it follows it, and rows of another element would come out with a
-//! distance that is not theirs.
+//! distance that is not theirs. One that names none is closed: it is empty, takes no row any more and
+//! is on its way out of the chain.
 
 use crate::error::Corrupt;
 use crate::id::{ID_BYTES, Id, Tid};
@@ -87,16 +88,18 @@ pub fn new_overflow(layout: &Layout, capacity: usize, next: Option<Id>, owner: I
     bytes
 }
 
-/// Adds a row; false where the tuple is full. Counts the change.
+/// Adds a row of an element; false where the tuple is full, or not (any more) that element's. Counts
+/// the change.
 pub fn push_row(
     layout: &Layout,
     bytes: &mut [u8],
+    owner: Id,
     tid: Tid,
     values: Values<'_>,
 ) -> Result<bool, Corrupt> {
     let tuple = Overflow::new(layout, bytes)?;
     let (count, capacity) = (tuple.count(), tuple.capacity());
-    if count == capacity {
+    if count == capacity || tuple.owner() != Some(owner) {
         return Ok(false);
     }
     let at = OVERFLOW_HEADER + count * layout.overflow_row();
@@ -132,4 +135,25 @@ pub fn retain_rows(
         touch(bytes);
     }
     Ok(kept)
+}
+
+/// Closes a tuple of an element where it has no rows; says whether it did, or it was closed. Counts the
+/// change.
+pub fn close(layout: &Layout, bytes: &mut [u8], owner: Id) -> Result<bool, Corrupt> {
+    let tuple = Overflow::new(layout, bytes)?;
+    let own = tuple.owner().is_none_or(|other| other == owner);
+    let closed = own && tuple.count() == 0;
+    if closed {
+        put(bytes, OWNER, &Id::encode(None));
+        touch(bytes);
+    }
+    Ok(closed)
+}
+
+/// Sets the next tuple of the chain. Counts the change.
+pub fn set_next(layout: &Layout, bytes: &mut [u8], next: Option<Id>) -> Result<(), Corrupt> {
+    Overflow::new(layout, bytes)?;
+    put(bytes, NEXT, &Id::encode(next));
+    touch(bytes);
+    Ok(())
 }

@@ -80,6 +80,11 @@ impl Pool {
         self.dropped
     }
 
+    /// Is there no entry left?
+    pub fn is_empty(&self) -> bool {
+        self.near.is_empty() && self.far.is_empty()
+    }
+
     /// Entries above `bound` are not wanted soon: they go to the pile.
     pub fn lower(&mut self, bound: f32) {
         self.threshold = self.threshold.min(bound);

@@ -5,7 +5,7 @@
 //! A change goes through [`ElementMut`] or [`EdgesMut`], and each ends with the change counter one
 //! higher, which is how a writer who looked before it locked learns that another was quicker.
 
-use crate::edges::{EdgeMap, Edges, EdgesMut};
+use crate::edges::{EdgeMap, Edges, EdgesMut, KEPT};
 use crate::error::Corrupt;
 use crate::id::{ID_BYTES, Id, Tid};
 use crate::layout::{EDGES_HEADER, ELEMENT_HEADER, FORMAT_VERSION, Layout, MAX_LEVEL, Placement};
@@ -90,10 +90,11 @@ const _: () = assert!(TID + ID_BYTES == COUNT && SCALE + 4 == ELEMENT_HEADER);
 
 const DEAD: u8 = 1;
 const FREE: u8 = 2;
+const _: () = assert!((DEAD | FREE) & KEPT == 0);
 
 fn element_map(layout: &Layout) -> EdgeMap {
     let (arrays, capacity) = (layout.element_edges_at(), layout.edges());
-    EdgeMap { count: COUNT, scale: SCALE, arrays, capacity }
+    EdgeMap { count: COUNT, kept: Some(FLAGS), scale: SCALE, arrays, capacity }
 }
 
 /// The filter values of one row.
@@ -149,7 +150,11 @@ impl<'a> Element<'a> {
         if bytes[LEVEL] > MAX_LEVEL {
             return Err(Corrupt("a layer higher than there can be"));
         }
-        Ok(Self { layout, bytes })
+        let element = Self { layout, bytes };
+        if element.edges().is_some_and(|edges| !edges.is_sound()) {
+            return Err(Corrupt("more kept edges than edges"));
+        }
+        Ok(element)
     }
 
     /// The highest layer that the element is in.
@@ -357,11 +362,12 @@ pub fn new_edges_tuple(layout: &Layout) -> Vec<u8> {
 }
 
 const EDGES_COUNT: usize = 2;
+const EDGES_KEPT: usize = 3;
 const EDGES_SCALE: usize = 8;
 
 fn edges_map(layout: &Layout) -> EdgeMap {
-    let capacity = layout.edges();
-    EdgeMap { count: EDGES_COUNT, scale: EDGES_SCALE, arrays: EDGES_HEADER, capacity }
+    let (arrays, capacity) = (EDGES_HEADER, layout.edges());
+    EdgeMap { count: EDGES_COUNT, kept: Some(EDGES_KEPT), scale: EDGES_SCALE, arrays, capacity }
 }
 
 fn check_edges_tuple(layout: &Layout, bytes: &[u8]) -> Result<(), Corrupt> {
@@ -371,6 +377,9 @@ fn check_edges_tuple(layout: &Layout, bytes: &[u8]) -> Result<(), Corrupt> {
     }
     if usize::from(bytes[EDGES_COUNT]) > layout.edges() {
         return Err(Corrupt("more edges than an element can have"));
+    }
+    if !Edges::new(layout, edges_map(layout), bytes).is_sound() {
+        return Err(Corrupt("more kept edges than edges"));
     }
     Ok(())
 }

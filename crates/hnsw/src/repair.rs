@@ -3,8 +3,9 @@
 //! No reverse edges are kept, so in-edges are found by looking at every element once. Only those
 //! with a dead neighbour cost more: their dead edges are replaced by the best of the dead elements'
 //! own neighbours, found by estimate in the dead elements' records and then measured. The phases,
-//! each over all elements: [`remove_rows`] marks; [`repair()`] replaces;
-//! [`move_entry`] once; [`free`] for each that is dead. [`vacuum`] is all of them in a row.
+//! each over all elements: [`remove_rows`] takes rows out, and [`mark_dead`] marks; [`repair()`] replaces;
+//! [`move_entry`] and [`reconnect`] once; [`free`] for each that is dead. [`vacuum`] is all of them in
+//! a row.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -14,12 +15,13 @@ use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
 use crate::insert::{Found, load};
 use crate::layer::{chain, change_layer, layer_of};
-use crate::link::{Draft, New, TRIES, link_all};
+use crate::link::{Draft, New, link_all};
 use crate::overflow::Overflow;
 use crate::record::{Element, ElementMut};
-use crate::rows::remove_rows;
+use crate::rows::{mark_dead, remove_rows};
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
+use crate::tree::{Forest, TooMany, reconnect};
 use crate::visited::Table;
 use crate::walk::{Walk, distance_of};
 
@@ -39,15 +41,15 @@ pub fn repair<S: StoreMut>(
     dead: &HashSet<Id>,
 ) -> Result<bool, Error<S::Error>> {
     let mut repaired = false;
-    let mut level = 0;
-    for _ in 0..TRIES {
+    // Where another was quicker, again: no edge to what is about to be freed may stay.
+    let level = loop {
         let Some(copy) = Draft::of(store, space, id)? else { return Ok(false) };
         if copy.element(space).is_dead() {
             return Ok(false);
         }
-        level = copy.element(space).level();
+        let level = copy.element(space).level();
         if !copy.edges(space).ids().any(|id| dead.contains(&id)) {
-            break;
+            break level;
         }
         repaired = true;
         let own = copy.query(space);
@@ -71,10 +73,10 @@ pub fn repair<S: StoreMut>(
         })?;
         if written {
             link_all(store, space, &added, New { id, query: &own, neighbours: &neighbours })?;
-            break;
+            break level;
         }
         store.interrupt().map_err(Error::Store)?;
-    }
+    };
     for layer in 1..=level {
         repair_layer(store, space, id, layer, dead)?;
     }
@@ -100,7 +102,9 @@ fn replacements<S: StoreMut>(
         near.extend(searched(store, space, id, own, &kept)?);
     }
     near.sort_by(|a, b| a.0.total_cmp(&b.0));
-    near.dedup_by_key(|(_, id)| *id);
+    // One that was found both ways has two distances: an estimate and the exact one.
+    let mut seen = HashSet::new();
+    near.retain(|(_, id)| seen.insert(*id));
     // Estimates decide what is read, exact distances what is chosen.
     let mut candidates: Vec<Found> = Vec::new();
     for (_, candidate) in near.into_iter().take(read) {
@@ -314,7 +318,7 @@ pub fn vacuum<S: StoreMut, I: Iterator<Item = Id>>(
     for id in elements() {
         let rows = remove_rows(store, space, id, &mut is_gone)?;
         done.rows += rows.removed;
-        if rows.dead {
+        if rows.dead || rows.left == 0 && mark_dead(store, space, id)? {
             dead.insert(id);
         }
     }
@@ -323,7 +327,8 @@ pub fn vacuum<S: StoreMut, I: Iterator<Item = Id>>(
         return Ok(done);
     }
     let mut highest: Option<Entry> = None;
-    for id in elements() {
+    let mut forest = Forest::new();
+    for id in elements().filter(|id| !dead.contains(id)) {
         done.repaired += usize::from(repair(store, space, id, &dead)?);
         let read = store.read(id, |bytes| {
             let element = Element::new(space.layout(), bytes)?;
@@ -335,9 +340,11 @@ pub fn vacuum<S: StoreMut, I: Iterator<Item = Id>>(
         {
             highest = Some(Entry { id, level });
         }
+        forest.add(store, space, id)?.unwrap_or_else(|TooMany(_)| panic!("no memory"));
         store.interrupt().map_err(Error::Store)?;
     }
     move_entry(store, &dead, highest)?;
+    reconnect(store, space, &mut forest)?;
     for id in dead {
         free(store, space, id)?;
     }

@@ -7,7 +7,9 @@
 
 use crate::error::{Corrupt, Error};
 use crate::id::{Id, Tid};
-use crate::overflow::{Overflow, new_overflow, next_capacity, push_row, retain_rows};
+use crate::overflow::{
+    Overflow, close, new_overflow, next_capacity, push_row, retain_rows, set_next,
+};
 use crate::record::{Element, ElementMut, Values};
 use crate::space::Space;
 use crate::store::StoreMut;
@@ -65,7 +67,7 @@ pub(crate) fn add_row<S: StoreMut>(
         let mut capacity = None;
         let pushed = store.update(newest, |bytes| {
             capacity = Overflow::new(layout, bytes).ok().map(|tuple| tuple.capacity());
-            matches!(push_row(layout, bytes, tid, values), Ok(true)).then_some(())
+            matches!(push_row(layout, bytes, id, tid, values), Ok(true)).then_some(())
         });
         if pushed.map_err(Error::Store)?.is_some() {
             match state(store, space, id)? {
@@ -98,7 +100,7 @@ fn prepend<S: StoreMut>(
     values: Values<'_>,
 ) -> Result<bool, Error<S::Error>> {
     let layout = space.layout();
-    push_row(layout, &mut tuple, tid, values).map_err(|corrupt| corrupt.at(id))?;
+    push_row(layout, &mut tuple, id, tid, values).map_err(|corrupt| corrupt.at(id))?;
     let new = store.append(&tuple, Some(id)).map_err(Error::Store)?;
     let written = store.update(id, |bytes| {
         let mut element = ElementMut::new(layout, bytes).ok()?;
@@ -115,14 +117,20 @@ fn prepend<S: StoreMut>(
     Ok(written)
 }
 
-/// Takes rows out of one overflow tuple; returns how many were taken, how many are left, and the
-/// next tuple.
+/// What was done to one overflow tuple.
+struct Taken {
+    removed: usize,
+    kept: usize,
+    next: Option<Id>,
+}
+
+/// Takes rows out of one overflow tuple.
 fn take_rows<S: StoreMut>(
     store: &S,
     space: &Space,
     id: Id,
     is_dead: &mut dyn FnMut(Tid) -> bool,
-) -> Result<(usize, usize, Option<Id>), Error<S::Error>> {
+) -> Result<Taken, Error<S::Error>> {
     let layout = space.layout();
     let look = |bytes: &[u8]| {
         let tuple = Overflow::new(layout, bytes)?;
@@ -130,17 +138,91 @@ fn take_rows<S: StoreMut>(
     };
     let read = store.read(id, look).map_err(Error::Store)?.transpose();
     let Some((tids, next)) = read.map_err(|corrupt: Corrupt| corrupt.at(id))? else {
-        return Ok((0, 0, None));
+        return Ok(Taken { removed: 0, kept: 0, next: None });
     };
     let mut dead: Vec<Tid> = tids.iter().copied().filter(|tid| is_dead(*tid)).collect();
     dead.sort_unstable();
     if dead.is_empty() {
-        return Ok((0, tids.len(), next));
+        return Ok(Taken { removed: 0, kept: tids.len(), next });
     }
     let kept = store.update(id, |bytes| {
         retain_rows(layout, bytes, |tid| dead.binary_search(&tid).is_ok()).ok()
     });
-    Ok((dead.len(), kept.map_err(Error::Store)?.unwrap_or(0), next))
+    let kept = kept.map_err(Error::Store)?.unwrap_or(0);
+    Ok(Taken { removed: dead.len(), kept, next })
+}
+
+/// Takes a tuple without rows out of the chain of an element, and frees it. Only a vacuum does this,
+/// so no other tuple leaves the chain meanwhile; others may come before it. Three steps, so that
+/// nobody loses a row over it: the tuple is closed, and takes none from then on; the one before it, or
+/// the element, is pointed past it; and the element counts a change, by which a scan that was on its
+/// way over the tuple learns that it has to begin the chain again.
+fn unchain<S: StoreMut>(
+    store: &S,
+    space: &Space,
+    id: Id,
+    tuple: Id,
+    next: Option<Id>,
+) -> Result<(), Error<S::Error>> {
+    let layout = space.layout();
+    let closed =
+        store.update(tuple, |bytes| close(layout, bytes, id).ok().filter(|closed| *closed));
+    if closed.map_err(Error::Store)?.is_none() {
+        return Ok(());
+    }
+    loop {
+        // The element's own pointer, and its change in any case.
+        let mut newest = None;
+        let changed = store.update(id, |bytes| {
+            let mut element = ElementMut::new(layout, bytes).ok()?;
+            newest = element.read().overflow();
+            if newest == Some(tuple) {
+                element.set_overflow(next);
+            }
+            element.touch();
+            Some(())
+        });
+        let Some(mut at) = newest.filter(|_| matches!(changed, Ok(Some(())))) else {
+            return changed.map(|_| ()).map_err(Error::Store);
+        };
+        if at == tuple {
+            break;
+        }
+        // The tuple before it.
+        let mut found = false;
+        loop {
+            let read =
+                store.read(at, |bytes| Overflow::new(layout, bytes).map(|tuple| tuple.next()));
+            let read = read.map_err(Error::Store)?.transpose().map_err(|corrupt| corrupt.at(at))?;
+            match read.flatten() {
+                Some(next) if next == tuple => {
+                    found = true;
+                    break;
+                }
+                Some(next) => at = next,
+                None => break,
+            }
+            store.interrupt().map_err(Error::Store)?;
+        }
+        if !found {
+            return Ok(());
+        }
+        let written = store.update(at, |bytes| set_next(layout, bytes, next).ok());
+        if written.map_err(Error::Store)?.is_some() {
+            // A scan that had read the pointer before sees the change after this one.
+            touch_element(store, space, id)?;
+            break;
+        }
+    }
+    store.free(tuple).map_err(Error::Store)
+}
+
+fn touch_element<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<(), Error<S::Error>> {
+    let touched = store.update(id, |bytes| {
+        ElementMut::new(space.layout(), bytes).ok()?.touch();
+        Some(())
+    });
+    touched.map(|_| ()).map_err(Error::Store)
 }
 
 /// What became of an element's rows.
@@ -150,12 +232,12 @@ pub struct RowsLeft {
     pub removed: usize,
     /// Rows left.
     pub left: usize,
-    /// Is the element dead, now or before?
+    /// Was the element dead before, or is it gone?
     pub dead: bool,
 }
 
-/// Takes the rows out that `is_dead` names, and marks the element dead where none is left. Nothing
-/// where it is free or gone.
+/// Takes the rows out that `is_dead` names, and the overflow tuples that have none left. An element
+/// without rows is then to be [marked](mark_dead). Nothing where it is free or gone.
 pub fn remove_rows<S: StoreMut>(
     store: &S,
     space: &Space,
@@ -169,7 +251,7 @@ pub fn remove_rows<S: StoreMut>(
     };
     let read = store.read(id, look).map_err(Error::Store)?.transpose();
     let Some((first, overflow, dead)) = read.map_err(|corrupt: Corrupt| corrupt.at(id))? else {
-        return Ok(RowsLeft::default());
+        return Ok(RowsLeft { dead: true, ..RowsLeft::default() });
     };
     if dead {
         return Ok(RowsLeft { dead, ..RowsLeft::default() });
@@ -191,20 +273,20 @@ pub fn remove_rows<S: StoreMut>(
     }
     let mut next = overflow;
     while let Some(tuple) = next {
-        let (taken, kept, older) = take_rows(store, space, tuple, &mut is_dead)?;
-        rows.removed += taken;
-        rows.left += kept;
-        next = older;
+        let taken = take_rows(store, space, tuple, &mut is_dead)?;
+        rows.removed += taken.removed;
+        rows.left += taken.kept;
+        if taken.kept == 0 {
+            unchain(store, space, id, tuple, taken.next)?;
+        }
+        next = taken.next;
         store.interrupt().map_err(Error::Store)?;
-    }
-    if rows.left == 0 {
-        rows.dead = mark_dead(store, space, id)?;
     }
     Ok(rows)
 }
 
 /// Marks an element dead, unless it has rows after all.
-fn mark_dead<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<bool, Error<S::Error>> {
+pub fn mark_dead<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<bool, Error<S::Error>> {
     let layout = space.layout();
     let mut overflow = None;
     let marked = store.update(id, |bytes| {
@@ -220,8 +302,8 @@ fn mark_dead<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<bool, Erro
     }
     let mut next = overflow;
     while let Some(tuple) = next {
-        let (_, kept, older) = take_rows(store, space, tuple, &mut |_| false)?;
-        if kept > 0 {
+        let taken = take_rows(store, space, tuple, &mut |_| false)?;
+        if taken.kept > 0 {
             let revived = store.update(id, |bytes| {
                 let mut element = ElementMut::new(layout, bytes).ok()?;
                 element.revive();
@@ -231,7 +313,7 @@ fn mark_dead<S: StoreMut>(store: &S, space: &Space, id: Id) -> Result<bool, Erro
             revived.map_err(Error::Store)?;
             return Ok(false);
         }
-        next = older;
+        next = taken.next;
     }
     Ok(true)
 }

@@ -1,12 +1,18 @@
 //! A scan: rows in the order of their distance to a query, as many as are asked for.
 //!
-//! The walk expands the nearest candidate until none is left below the bound of the stop rule for
-//! the k-th best row; then the batch is sorted and handed out, and the next one, twice as large,
-//! goes on where it ended. A row that is found late may be nearer than one that is out already: in
-//! [`Order::Strict`] it is left out and counted, in [`Order::Relaxed`] returned all the same. Rows
-//! that a filter refuses are walked through, but count for nothing; where nearly all are refused, the
-//! walk looks for those that are not on a second way.
+//! How many that will be is not known, and must not matter: the first rows are the same whether ten or
+//! a thousand are asked for. So the walk goes by a schedule of its own ([`stop`]): it expands the
+//! nearest candidate until none is left below the bound of the stop rule for the schedule's k, then the
+//! rows of the k nearest elements come out in order, and for more it goes on where it stands. A row
+//! that is found late may be nearer than one that is out already: in [`Order::Strict`] it is left out
+//! and counted, in [`Order::Relaxed`] returned all the same. Rows that a filter refuses are walked
+//! through, but count for nothing; where nearly all are refused, the walk looks for those that are not
+//! on a second way.
+//!
+//! The rule counts elements: ten rows of one vector say no more about where the neighbours lie than one.
 
+mod rows;
+mod stop;
 mod ways;
 
 use std::cmp::Reverse;
@@ -14,14 +20,14 @@ use std::collections::{BinaryHeap, HashSet};
 
 use crate::descent::{Descent, enter};
 use crate::error::Error;
-use crate::id::{Id, Tid};
-use crate::layout::Metric;
-use crate::overflow::Overflow;
-use crate::record::{Kind, Values};
-use crate::space::{Distance, Query, Space};
+use crate::id::Tid;
+use crate::record::Values;
+use crate::space::{Query, Space};
 use crate::store::Store;
 use crate::track::Track;
 use crate::walk::Walk;
+pub use stop::stop_bound;
+use stop::{Nearest, next_step};
 
 /// What happens to rows that are found late, and after the first rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +45,14 @@ pub enum Order {
 pub struct ScanOptions {
     /// `s` of the stop rule: how much farther than the k-th best row the walk looks.
     pub slack: f32,
-    /// The most rows found for one batch before it is handed out, beside three times the batch.
+    /// The most rows with [`Order::Off`].
     pub ef: usize,
-    /// Rows of the first batch: the LIMIT, where it is known.
-    pub batch: usize,
     /// See [`Order`].
     pub order: Order,
-    /// The most records a scan expands.
+    /// The most records a scan looks at on the base layer, and on layer 1 to look around.
     pub max_records: u64,
+    /// No row farther than this is wanted, by the operator's distance.
+    pub within: f64,
     /// The most bytes that candidates and rows held back may take.
     pub max_memory: usize,
 }
@@ -56,9 +62,9 @@ impl Default for ScanOptions {
         Self {
             slack: 0.15,
             ef: 1000,
-            batch: 10,
             order: Order::Strict,
             max_records: 20_000,
+            within: f64::INFINITY,
             max_memory: 64 << 20,
         }
     }
@@ -90,7 +96,7 @@ impl PartialOrd for Row {
 /// Why a scan ended before it had seen everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// [`ScanOptions::max_records`] were expanded.
+    /// [`ScanOptions::max_records`] were looked at.
     Records,
     /// Candidates were given up, or rows not taken, for want of memory.
     Memory,
@@ -105,8 +111,10 @@ pub enum Cut {
 /// What a scan has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScanStats {
-    /// Records expanded.
+    /// Records looked at, as [`ScanOptions::max_records`] counts them.
     pub records: u64,
+    /// Of those, the ones looked at for a sample of the index, many on a page.
+    pub sampled: u64,
     /// Neighbours seen.
     pub seen: u64,
     /// Rows returned.
@@ -133,19 +141,20 @@ pub struct Scan {
     descent: Descent,
     phase: Phase,
     mean: Option<f32>,
-    batch: usize,
-    /// Rows that were handed over to `ready`, and the k-th best among all is asked for.
-    wanted: usize,
-    /// The inner distances of all rows found; and the `wanted` smallest of them.
-    found: Vec<f32>,
-    nearest: BinaryHeap<Total>,
+    /// How many elements the steps so far were about, and the distances of those found.
+    done: usize,
+    nearest: Nearest,
     held: BinaryHeap<Reverse<Row>>,
-    /// Rows of the present batch still to be handed out.
-    ready: usize,
+    /// Rows held back come out as far as this; all, once the scan is finished.
+    released: f64,
     last: f64,
     rows_full: bool,
+    /// Did the walk end because of [`ScanOptions::max_records`]?
+    exhausted: bool,
     /// Was layer 1 looked around on?
     wide: bool,
+    /// Records looked at beside those that the walk expanded.
+    looked: u64,
     /// What the store said of freed elements when the walk began, and how often it was begun again.
     freed: u64,
     restarts: usize,
@@ -154,44 +163,18 @@ pub struct Scan {
     /// Rows handed out, and, after a walk was begun again, all that were taken before it.
     returned: Vec<Tid>,
     known: HashSet<Tid>,
+    /// The rows of the element at hand.
+    tids: Vec<Tid>,
     stats: ScanStats,
-}
-
-/// fp32 in total order.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Total(f32);
-
-impl Eq for Total {}
-
-impl Ord for Total {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Total {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 /// A walk of so many records asks itself whether it is caught before it has found all it wants.
 const LONG: u64 = 64;
 
-/// Rows that a batch may find beyond `ef`, in batches: of text-like queries' first 1,000 rows 0.80 were
-/// found with one.
-const BEYOND: usize = 3;
-
-/// A batch never grows past this.
-const LARGEST_BATCH: usize = 1000;
-
-/// A chain of more rows than this is a circle.
-const MOST_TUPLES: usize = 1 << 24;
-
 /// Bytes a candidate takes: in the pool and among the seen.
 const CANDIDATE_BYTES: usize = 12 + 16;
 /// Bytes a row takes while it is held back.
-const ROW_BYTES: usize = 16 + 8;
+const ROW_BYTES: usize = 16 + 16;
 
 impl Scan {
     /// A scan that has yet to be started.
@@ -203,20 +186,21 @@ impl Scan {
             descent: Descent::new(),
             phase: Phase::Finished,
             mean: None,
-            batch: 0,
-            wanted: 0,
-            found: Vec::new(),
-            nearest: BinaryHeap::new(),
+            done: 0,
+            nearest: Nearest::new(),
             held: BinaryHeap::new(),
-            ready: 0,
+            released: f64::NEG_INFINITY,
             last: f64::NEG_INFINITY,
             rows_full: false,
+            exhausted: false,
             wide: false,
+            looked: 0,
             freed: 0,
             restarts: 0,
             lost: false,
             returned: Vec::new(),
             known: HashSet::new(),
+            tids: Vec::new(),
             stats: ScanStats::default(),
         }
     }
@@ -226,15 +210,15 @@ impl Scan {
         self.options = options;
         self.mean = mean;
         self.phase = Phase::Fresh;
-        self.batch = options.batch.max(1);
-        self.wanted = 0;
-        self.found.clear();
+        self.done = 0;
         self.nearest.clear();
         self.held.clear();
-        self.ready = 0;
+        self.released = f64::NEG_INFINITY;
         self.last = f64::NEG_INFINITY;
         self.rows_full = false;
+        self.exhausted = false;
         self.wide = false;
+        self.looked = 0;
         self.restarts = 0;
         self.lost = false;
         self.returned.clear();
@@ -249,21 +233,26 @@ impl Scan {
     }
 
     fn records(&self) -> u64 {
-        if self.phase == Phase::Fresh { 0 } else { self.walk.expanded }
+        if self.phase == Phase::Fresh { 0 } else { self.walk.expanded + self.looked }
+    }
+
+    /// How many more records may be looked at.
+    fn left(&self) -> u64 {
+        self.options.max_records.saturating_sub(self.records())
     }
 
     /// After [`Scan::next`] returned none: why there may be more rows than it returned.
     pub fn cut_short(&self) -> Option<Cut> {
-        if self.records() >= self.options.max_records {
+        if self.off() {
+            Some(Cut::Off)
+        } else if self.exhausted {
             Some(Cut::Records)
         } else if self.walk.pool.dropped() || self.rows_full {
             Some(Cut::Memory)
-        } else if self.off() {
-            Some(Cut::Off)
-        } else if self.stats.late > 0 {
-            Some(Cut::Late)
         } else if self.lost {
             Some(Cut::Changed)
+        } else if self.stats.late > 0 {
+            Some(Cut::Late)
         } else {
             None
         }
@@ -289,9 +278,16 @@ impl Scan {
             if self.off() {
                 return Ok(None);
             }
-            while self.ready > 0 {
-                self.ready -= 1;
-                let Some(Reverse(row)) = self.held.pop() else { break };
+            while let Some(Reverse(row)) = self.held.peek().copied()
+                && (self.phase == Phase::Finished || row.distance.total_cmp(&self.released).is_le())
+            {
+                if row.distance > self.options.within {
+                    // So are all the others.
+                    self.phase = Phase::Finished;
+                    self.held.clear();
+                    break;
+                }
+                self.held.pop();
                 self.returned.push(row.tid);
                 if row.distance < self.last && self.options.order != Order::Relaxed {
                     self.stats.late += 1;
@@ -302,13 +298,9 @@ impl Scan {
                 return Ok(Some(row));
             }
             if self.phase == Phase::Finished {
-                if self.held.is_empty() {
-                    return Ok(None);
-                }
-                self.ready = self.held.len();
-                continue;
+                return Ok(None);
             }
-            self.next_batch(store, space, query, &mut pass)?;
+            self.go_on(store, space, query, &mut pass)?;
         }
     }
 
@@ -336,8 +328,8 @@ impl Scan {
         Ok(true)
     }
 
-    /// Walks until the next batch of rows is complete.
-    fn next_batch<S: Store>(
+    /// Walks until the next step of the schedule is done, and releases its rows.
+    fn go_on<S: Store>(
         &mut self,
         store: &S,
         space: &Space,
@@ -345,20 +337,19 @@ impl Scan {
         pass: &mut impl FnMut(Values<'_>) -> bool,
     ) -> Result<(), Error<S::Error>> {
         store.interrupt().map_err(Error::Store)?;
-        self.widen();
-        let before = self.found.len();
+        let step = next_step(self.done);
+        self.nearest.step(step, self.released);
         loop {
-            if self.walk.expanded >= self.options.max_records {
+            if self.left() == 0 {
+                self.exhausted = !self.walk.pool.is_empty();
                 self.phase = Phase::Finished;
                 break;
             }
-            if self.found.len() - before >= self.options.ef + BEYOND * self.batch {
-                break;
-            }
-            let bound = self.bound(space.metric());
+            let bound = self.bound(space, query);
             self.walk.pool.lower(bound);
             let Some((way, id)) = self.pop(bound) else {
-                if bound == f32::INFINITY {
+                if !self.nearest.is_full() {
+                    // Nothing is left, or nothing of what is wanted.
                     if self.look_again(store, space, query)? {
                         continue;
                     }
@@ -378,107 +369,25 @@ impl Scan {
                 self.sample(store, space, query, pass)?;
             }
         }
-        self.ready = self.batch.min(self.held.len());
-        self.batch = (self.batch * 2).min(LARGEST_BATCH.max(self.batch));
+        if let Some(farthest) = self.nearest.farthest() {
+            self.released = farthest.operator;
+        }
+        self.done += step;
         Ok(())
     }
 
-    /// Expands an element and takes its rows. Says whether one passed, and whether one came among the
-    /// nearest.
-    fn expand<S: Store>(
-        &mut self,
-        store: &S,
-        space: &Space,
-        query: &Query,
-        id: Id,
-        pass: &mut impl FnMut(Values<'_>) -> bool,
-    ) -> Result<(bool, bool), Error<S::Error>> {
-        let mut first = None;
-        let mut exact = None;
-        let here = self.walk.expand(store, space, query, id, |element, distance| {
-            first = element.tid().filter(|_| pass(element.values()));
-            exact = Some((distance, element.overflow()));
-        })?;
-        let (true, Some((distance, overflow))) = (here, exact) else { return Ok((false, false)) };
-        let (mut passed, mut nearer) = (first.is_some(), false);
-        if let Some(tid) = first {
-            nearer |= self.take(distance, tid);
-        }
-        let (owner, mut overflow) = (id, overflow);
-        let mut tuples = 0;
-        while let Some(id) = overflow {
-            tuples += 1;
-            if tuples > MOST_TUPLES {
-                return Err(crate::Corrupt("more rows follow it than there can be").at(id));
-            }
-            let mut tids = Vec::new();
-            let read = store.read(id, |bytes| {
-                if Kind::Overflow.is_replaced(bytes) {
-                    return Ok(None);
-                }
-                let tuple = Overflow::new(space.layout(), bytes)?;
-                if tuple.owner() != Some(owner) {
-                    return Ok(None);
-                }
-                tids.extend(tuple.rows().filter(|(_, row)| pass(*row)).map(|(tid, _)| tid));
-                Ok(tuple.next())
-            });
-            let next = read.map_err(Error::Store)?.unwrap_or(Ok(None));
-            overflow = next.map_err(|corrupt: crate::Corrupt| corrupt.at(id))?;
-            passed |= !tids.is_empty();
-            for tid in tids {
-                nearer |= self.take(distance, tid);
-            }
-            store.interrupt().map_err(Error::Store)?;
-        }
-        if self.track.is_taken() {
-            self.track.add(owner, passed, &self.walk.last);
-        }
-        Ok((passed, nearer))
-    }
-
-    /// Takes a row that was found. Is it among the nearest?
-    fn take(&mut self, distance: Distance, tid: Tid) -> bool {
-        if self.known.contains(&tid) {
-            return false;
-        }
-        if self.found.len() * ROW_BYTES >= self.options.max_memory {
-            self.rows_full = true;
-            return false;
-        }
-        self.found.push(distance.inner);
-        self.held.push(Reverse(Row { tid, distance: distance.operator }));
-        let distance = Total(distance.inner);
-        let full = self.nearest.len() >= self.wanted;
-        let nearer = !full || self.nearest.peek().is_some_and(|farthest| distance < *farthest);
-        if nearer {
-            if full {
-                self.nearest.pop();
-            }
-            self.nearest.push(distance);
-        }
-        nearer
-    }
-
-    /// The k of "the k-th best" becomes larger by the next batch.
-    fn widen(&mut self) {
-        self.wanted = (self.stats.rows + self.stats.late) as usize + self.batch;
-        let mut all = self.found.clone();
-        if all.len() > self.wanted {
-            all.select_nth_unstable_by(self.wanted - 1, f32::total_cmp);
-            all.truncate(self.wanted);
-        }
-        self.nearest = all.into_iter().map(Total).collect();
-    }
-
     /// How far the walk has to look.
-    fn bound(&self, metric: Metric) -> f32 {
-        match self.nearest.peek() {
-            Some(kth) if self.nearest.len() >= self.wanted => {
-                stop_bound(metric, self.options.slack, self.mean, kth.0)
-            }
+    fn bound(&self, space: &Space, query: &Query) -> f32 {
+        let stop =
+            |kth| stop_bound(space.metric(), self.options.slack, self.mean, query.noise(kth), kth);
+        let kth = match self.nearest.farthest() {
+            Some(kth) if self.nearest.is_full() => stop(kth.inner),
             _ => f32::INFINITY,
+        };
+        if self.options.within == f64::INFINITY {
+            return kth;
         }
+        kth.min(stop(space.inner(self.options.within)))
     }
 }
 
@@ -486,24 +395,4 @@ impl Default for Scan {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// The stop rule: the estimate past which no candidate is expanded, for the k-th best inner distance
-/// `kth` and the query's mean distance to everything, where that is known.
-///
-/// The first term is relative to the distance and serves queries like the data; the second is
-/// relative to how much nearer than the average the k-th is and serves text among images, where all
-/// distances are much alike. A floor of a hundredth keeps the bound above the k-th itself. Inner
-/// products have no zero to be relative to, so the second term serves alone.
-pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, kth: f32) -> f32 {
-    const FLOOR: f32 = 0.01;
-    const FAR: f32 = 3.0;
-    let relative = slack * kth.abs();
-    let far = mean.map(|mean| FAR * slack * (mean - kth));
-    let reach = match (metric, far) {
-        (Metric::InnerProduct, Some(far)) => far,
-        (_, Some(far)) => relative.min(far),
-        (_, None) => relative,
-    };
-    kth + reach.max(FLOOR * kth.abs())
 }

@@ -6,9 +6,9 @@
 //! On the base layer a new element chooses three quarters of the places it has, and links back to it
 //! fill the rest. A full list gives one place up at a time ([`replace`]): choosing anew among all its
 //! neighbours each time took two to three times as long to build with, for recall that a little more
-//! slack gives as well. Nothing may get lost over it: an element that no list takes in of its own is
-//! put into its nearest neighbour's all the same, and what goes out of a list is, where possible, a
-//! neighbour of what comes in. With neither, 3 to 4 % of inserted elements could not be reached.
+//! slack gives as well. What goes out of a list is, where possible, a neighbour of what comes in; that
+//! nothing gets lost over it is not for these rules to see to, but for the edges that are kept
+//! ([`tree`](crate::tree)).
 
 use crate::layout::{Layout, MAX_LEVEL, Metric};
 use crate::space::Space;
@@ -49,7 +49,7 @@ pub fn select<T: Copy>(
 /// the new one has an edge to can still be reached.
 ///
 /// It takes only places of neighbours farther than itself, and none where a nearer neighbour is
-/// nearer to it than the element is; unless it `must` have one.
+/// nearer to it than the element is; unless it `must` have one. The first `kept` stay in any case.
 ///
 /// Ways out of a burst of near-duplicates are [`FAR`] beyond the others, and would be the first to go:
 /// of them the nearest [`WAYS`]th keep their places against neighbours, and compete among each other
@@ -61,6 +61,7 @@ pub fn replace(
     metric: Metric,
     distance: f32,
     to_element: &[f32],
+    kept: usize,
     mut to_new: impl FnMut(usize) -> f32,
     linked: impl Fn(usize) -> bool,
     must: bool,
@@ -80,12 +81,13 @@ pub fn replace(
         }
     }
     let may_go = |element: f32| match (new_is_far, is_far(element)) {
-        (true, true) | (false, false) => must || element > distance,
+        _ if must => true,
+        (true, true) | (false, false) => element > distance,
         (true, false) => far < ways,
         (false, true) => far > ways,
     };
     let mut best: Option<(u8, f32, usize)> = None;
-    for (slot, element) in slots().filter(|(_, element)| may_go(*element)) {
+    for (slot, element) in slots().skip(kept).filter(|(_, element)| may_go(*element)) {
         let rank = 2 * u8::from(linked(slot));
         if best.is_some_and(|(other, far, _)| (rank + 1, element) < (other, far)) {
             continue;

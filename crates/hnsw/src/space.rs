@@ -100,6 +100,15 @@ impl Space {
         self.text.as_ref().map_or(0.0, |(unit, _)| scale * pgclip_simd::dot(unit, vector))
     }
 
+    /// The inner distance of which this is the operator's result.
+    pub fn inner(&self, operator: f64) -> f32 {
+        let inner = match self.metric() {
+            Metric::L2 => operator * operator.abs(),
+            Metric::InnerProduct | Metric::Cosine => 2.0 * operator,
+        };
+        inner as f32
+    }
+
     /// The distance of two vectors of which the squared norms are known.
     #[inline]
     pub fn distance(&self, a: &[f16], a2: f32, b: &[f16], b2: f32) -> Distance {
@@ -144,11 +153,14 @@ impl Space {
             beta = along_text;
             rotated.iter_mut().zip(direction).for_each(|(x, g)| *x -= beta * g);
         }
-        let mut bytes = vec![0; rotated.len()];
-        let step = round_to_bytes(&rotated, &mut bytes);
+        let bits = rotated.len().min(self.layout.bits());
+        let mut bytes = vec![0; bits];
+        let step = round_to_bytes(&rotated[..bits], &mut bytes);
         let sum: i32 = bytes.iter().map(|x| i32::from(*x)).sum();
         let (vector, half_sum) = (vector.to_vec(), 0.5 * sum as f32);
-        Query { vector, norm2, scale, along_text, beta, rotated, bytes, step, half_sum }
+        // Without codes nothing is estimated, and inner products have no small distances.
+        let exact = !self.layout.has_codes() || self.metric() == Metric::InnerProduct;
+        Query { vector, norm2, scale, along_text, beta, rotated, bytes, step, half_sum, exact }
     }
 }
 
@@ -164,12 +176,14 @@ pub struct Query {
     pub(crate) beta: f32,
     /// What is left, rotated.
     pub(crate) rotated: Vec<f32>,
-    /// The same, rounded to bytes.
+    /// What codes are about of it, rounded to bytes.
     pub(crate) bytes: Vec<i8>,
     /// What one of these is worth.
     pub(crate) step: f32,
     /// Half the sum of the bytes.
     pub(crate) half_sum: f32,
+    /// Are no distances estimated of which it matters how small they are?
+    exact: bool,
 }
 
 impl Query {
@@ -181,6 +195,16 @@ impl Query {
     /// What the vector is multiplied by: see [`Space::scale`].
     pub fn scale(&self) -> f32 {
         self.scale
+    }
+
+    /// How far estimates of an inner distance of this size are off because numbers are rounded: the
+    /// query's to bytes, which counts in proportion to an edge's length, and vectors to fp16.
+    /// Where distances themselves are of this size it is more than any slack relative to them.
+    pub(crate) fn noise(&self, inner: f32) -> f32 {
+        const BYTES: f32 = 2.0;
+        const HALVES: f32 = 2e-7;
+        let square = self.scale * self.scale * self.norm2;
+        if self.exact { 0.0 } else { BYTES * self.step * inner.max(0.0).sqrt() + HALVES * square }
     }
 
     /// `λ` of the estimate at an element: how many times the element's scaled vector is taken out
@@ -208,6 +232,13 @@ pub struct Moments {
 }
 
 impl Moments {
+    /// Of one vector.
+    pub fn of(space: &Space, vector: &[f16]) -> Self {
+        let mut one = Self::default();
+        one.add(space, vector);
+        one
+    }
+
     /// Counts one more vector.
     pub fn add(&mut self, space: &Space, vector: &[f16]) {
         let norm2 = pgclip_simd::squared_norm(vector);

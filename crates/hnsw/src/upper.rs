@@ -66,5 +66,5 @@ pub fn new_upper(layout: &Layout, layer: u8, below: Option<Id>) -> Vec<u8> {
 }
 
 fn map(layout: &Layout) -> EdgeMap {
-    EdgeMap { count: COUNT, scale: SCALE, arrays: UPPER_HEADER, capacity: layout.m }
+    EdgeMap { count: COUNT, kept: None, scale: SCALE, arrays: UPPER_HEADER, capacity: layout.m }
 }

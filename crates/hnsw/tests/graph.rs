@@ -109,17 +109,19 @@ fn beyond_a_crowd(placement: Placement) {
     let store = MemoryStore::of(&pages);
     let mut scan = Scan::new();
     let mut recall = |queries: &[Vec<f16>], limit: usize| {
-        let mut hits = 0;
+        let (mut hits, mut late, mut records) = (0, 0, 0);
         for vector in queries {
             let worst = exact(&space, vector, &vectors, 0..vectors.len())[limit - 1].0;
             let query = space.query(vector);
-            let options = ScanOptions { batch: limit, ..ScanOptions::default() };
-            scan.start(options, pages.moments().mean_distance(&space, &query));
+            scan.start(ScanOptions::default(), pages.moments().mean_distance(&space, &query));
             for _ in 0..limit {
                 let row = scan.next(&store, &space, &query, |_| true).unwrap();
                 hits += usize::from(row.is_some_and(|row| row.distance <= worst));
             }
+            late += scan.stats().late;
+            records += scan.stats().records;
         }
+        println!("{limit}: {late} late, {records} records");
         hits as f64 / (queries.len() * limit) as f64
     };
     for (limit, least) in [(10, [0.8, 0.9]), (100, [0.95, 0.9])] {
@@ -362,7 +364,7 @@ fn relaxed_scans_return_every_row_and_strict_ones_count_the_late() {
         for query in &queries[..5] {
             let query = space.query(query);
             let mut scan = Scan::new();
-            let options = ScanOptions { order, slack: 0.01, batch: 3, ..ScanOptions::default() };
+            let options = ScanOptions { order, slack: 0.01, ..ScanOptions::default() };
             scan.start(options, None);
             let mut rows = Vec::new();
             while let Some(row) = scan.next(&store, &space, &query, |_| true).unwrap() {
@@ -386,11 +388,11 @@ fn a_scan_whose_last_rows_are_all_late_ends() {
     let vectors = dice.tight_clusters(DIMS, 30, 1200);
     let store = build(&space, &vectors, 1);
     let mut late = 0;
-    for batch in [1, 3, 10] {
-        for query in (0..20).map(|_| dice.vector(DIMS)) {
+    {
+        for query in (0..60).map(|_| dice.vector(DIMS)) {
             let query = space.query(&query);
             let mut scan = Scan::new();
-            let options = ScanOptions { slack: 0.0, batch, ..ScanOptions::default() };
+            let options = ScanOptions { slack: 0.0, ..ScanOptions::default() };
             scan.start(options, None);
             let mut rows = 0;
             while scan.next(&store, &space, &query, |_| true).unwrap().is_some() {

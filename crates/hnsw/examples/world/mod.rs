@@ -25,7 +25,7 @@ pub fn all_threads() -> f64 {
     fields.filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// The exact answers, by number.
+/// The exact answers in order, by number.
 pub fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16], k: usize) -> Vec<u32> {
     let q2 = pgclip_simd::squared_norm(query);
     let mut all: Vec<(f64, u32)> = (0..)
@@ -33,5 +33,6 @@ pub fn truth(space: &Space, vectors: &[Vec<f16>], query: &[f16], k: usize) -> Ve
         .map(|(i, v)| (space.distance(query, q2, v, pgclip_simd::squared_norm(v)).operator, i))
         .collect();
     all.select_nth_unstable_by(k, |a, b| a.0.total_cmp(&b.0));
+    all[..k].sort_by(|a, b| a.0.total_cmp(&b.0));
     all[..k].iter().map(|(_, i)| *i).collect()
 }

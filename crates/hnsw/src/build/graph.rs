@@ -4,12 +4,14 @@
 //! and may see a list while it changes: each entry they see is an element, and that is all that a
 //! search needs. Levels are drawn beforehand and an element of the highest one is inserted first,
 //! so the entry point never moves. An element's own lists are complete before anything points to
-//! it.
+//! it, and of those that point to it on the base layer its parent is the first
+//! ([`tree`](crate::tree)): no element is found before it is in the tree, so no two name each other.
 
 use std::cmp::Reverse;
+use std::collections::{HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use super::BuildOptions;
 use super::coarse::Coarse;
@@ -37,12 +39,18 @@ const STARTS: usize = 64;
 #[derive(Debug)]
 pub(super) struct Graph {
     m: usize,
+    /// The most neighbours on the base layer.
+    edges: usize,
     chosen: usize,
     pub levels: Vec<u8>,
     pub entry: Option<u32>,
-    /// Base layer: `2m` neighbours an element, ended by [`NONE`], and their distances' bits.
+    /// Base layer: the neighbours of each element, ended by [`NONE`], and their distances' bits.
     base: Vec<AtomicU32>,
     base_distances: Vec<AtomicU32>,
+    /// How many of the first neighbours are kept as children, beside the parent, which is the first
+    /// of all; changed under the element's lock.
+    children: Vec<AtomicU8>,
+    most_children: usize,
     /// Upper layers: `m` neighbours a layer, from layer 1 up; where an element's begin.
     upper: Vec<AtomicU32>,
     upper_distances: Vec<AtomicU32>,
@@ -76,10 +84,13 @@ impl Graph {
         let entry = levels.iter().position(|level| Some(*level) == highest).map(|at| at as u32);
         let graph = Self {
             m: layout.m,
+            edges: layout.edges(),
             chosen: layout.chosen(),
             entry,
-            base: atomics(count * 2 * layout.m)?,
-            base_distances: atomics(count * 2 * layout.m)?,
+            base: atomics(count * layout.edges())?,
+            base_distances: atomics(count * layout.edges())?,
+            children: filled(count, || AtomicU8::new(0))?,
+            most_children: layout.children(),
             upper: atomics(layers as usize * layout.m)?,
             upper_distances: atomics(layers as usize * layout.m)?,
             upper_at,
@@ -107,7 +118,7 @@ impl Graph {
 
     fn lists(&self, layer: u8, element: u32) -> (&[AtomicU32], &[AtomicU32]) {
         let (start, most) = if layer == 0 {
-            (element as usize * 2 * self.m, 2 * self.m)
+            (element as usize * self.edges, self.edges)
         } else {
             (self.upper_number(layer, element) * self.m, self.m)
         };
@@ -135,6 +146,18 @@ impl Graph {
         ids.iter().map(|id| id.load(Relaxed)).take_while(|id| *id != NONE)
     }
 
+    /// Has an element a parent, and how many children?
+    pub fn kept(&self, element: u32) -> (bool, usize) {
+        let children = self.children[element as usize].load(Relaxed);
+        (Some(element) != self.entry, children.into())
+    }
+
+    /// The children of an element; others, where its list changes meanwhile.
+    fn children(&self, element: u32) -> Vec<u32> {
+        let (parent, children) = self.kept(element);
+        self.neighbours(0, element).skip(usize::from(parent)).take(children).collect()
+    }
+
     /// Writes the list of an element that nothing points to yet on this layer.
     fn set(&self, layer: u8, element: u32, chosen: &[(u32, f32)]) {
         let (ids, distances) = self.lists(layer, element);
@@ -143,6 +166,22 @@ impl Graph {
             distance.store(chosen.1.to_bits(), Relaxed);
             id.store(chosen.0, Relaxed);
         }
+    }
+
+    /// Puts the parent of an element first in its list, which nothing but that changes yet.
+    fn name_parent(&self, element: u32, parent: (u32, f32)) {
+        let (ids, distances) = self.lists(0, element);
+        let _held = self.lock(element);
+        if ids[0].load(Relaxed) == parent.0 {
+            return;
+        }
+        let slot = append(ids, distances, parent).unwrap_or_else(|| {
+            let last = ids.len() - 1;
+            distances[last].store(parent.1.to_bits(), Relaxed);
+            ids[last].store(parent.0, Relaxed);
+            last
+        });
+        swap(ids, distances, 0, slot);
     }
 
     fn lock(&self, element: u32) -> impl Drop {
@@ -279,43 +318,84 @@ impl Insertion<'_> {
                 uppers.extend(local.chosen.iter().map(|(id, distance)| (layer, *id, *distance)));
             }
         }
-        for (layer, neighbour, distance) in uppers {
-            self.link_upper(layer, neighbour, (element, distance));
-        }
         for (id, _) in &local.chosen {
             local.measured.choose(*id);
         }
-        // The nearest last: that one must take it in where no other did.
-        let mut linked = false;
+        self.adopt(element, local);
+        for (layer, neighbour, distance) in uppers {
+            self.link_upper(layer, neighbour, (element, distance));
+        }
         for at in (0..local.chosen.len()).rev() {
             let (neighbour, distance) = local.chosen[at];
-            linked |= self.link(neighbour, (element, distance), at == 0 && !linked, local);
+            self.link(neighbour, (element, distance), false, local);
         }
     }
 
-    /// Adds `new`, at this distance, to the list of `element` on the base layer; in a full one it
-    /// has to earn a place, unless it `must` have one. Says whether it is there.
-    fn link(&self, element: u32, new: (u32, f32), must: bool, local: &mut Local) -> bool {
+    /// Finds the parent of an element: the nearest of the candidates that has place for a child more,
+    /// or one below them in the tree, where there are always some.
+    fn adopt(&self, element: u32, local: &mut Local) {
+        for at in 0..local.candidates.len() {
+            if self.try_parent(element, local.candidates[at], local) {
+                return;
+            }
+        }
+        // A child that changes its place in a list meanwhile may be overlooked, but not for ever.
+        loop {
+            let mut open: VecDeque<u32> = local.candidates.iter().map(|(id, _)| *id).collect();
+            let mut seen: HashSet<u32> = open.iter().copied().collect();
+            while let Some(parent) = open.pop_front() {
+                let distance = self.coarse.distance(element, parent);
+                if self.try_parent(element, (parent, distance), local) {
+                    return;
+                }
+                open.extend(self.graph.children(parent).into_iter().filter(|id| seen.insert(*id)));
+            }
+        }
+    }
+
+    fn try_parent(&self, element: u32, (parent, distance): (u32, f32), local: &mut Local) -> bool {
+        if usize::from(self.graph.children[parent as usize].load(Relaxed))
+            >= self.graph.most_children
+        {
+            return false;
+        }
+        // Nothing points to the element yet, so its parent may change until one takes it.
+        self.graph.name_parent(element, (parent, distance));
+        self.link(parent, (element, distance), true, local)
+    }
+
+    /// Adds `new`, at this distance, to the list of `element` on the base layer: where it is worth a
+    /// place, or, `kept`, as a child. Says whether it is there.
+    fn link(&self, element: u32, new: (u32, f32), kept: bool, local: &mut Local) -> bool {
         let Local { measured, to_element, .. } = local;
         let (ids, distances) = self.graph.lists(0, element);
         let _held = self.graph.lock(element);
-        if append(ids, distances, new) {
-            return true;
+        let (parent, children) = self.graph.kept(element);
+        let first = usize::from(parent) + children;
+        if kept && children >= self.graph.most_children {
+            return false;
         }
-        to_element.clear();
-        to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
-        let known = |slot: usize| measured.get(ids[slot].load(Relaxed));
-        let to_new = |slot: usize| match known(slot) {
-            Some((distance, _)) => distance,
-            None => self.coarse.distance(ids[slot].load(Relaxed), new.0),
-        };
-        let linked = |slot: usize| known(slot).is_some_and(|(_, chosen)| chosen);
-        let slot = replace(self.coarse.metric(), new.1, to_element, to_new, linked, must);
-        if let Some(slot) = slot {
+        let slot = append(ids, distances, new).or_else(|| {
+            to_element.clear();
+            to_element.extend(distances.iter().map(|at| f32::from_bits(at.load(Relaxed))));
+            let known = |slot: usize| measured.get(ids[slot].load(Relaxed));
+            let to_new = |slot: usize| match known(slot) {
+                Some((distance, _)) => distance,
+                None => self.coarse.distance(ids[slot].load(Relaxed), new.0),
+            };
+            let linked = |slot: usize| known(slot).is_some_and(|(_, chosen)| chosen);
+            let metric = self.coarse.metric();
+            let slot = replace(metric, new.1, to_element, first, to_new, linked, kept)?;
             distances[slot].store(new.1.to_bits(), Relaxed);
             ids[slot].store(new.0, Relaxed);
+            Some(slot)
+        });
+        let Some(slot) = slot else { return false };
+        if kept && slot >= first {
+            swap(ids, distances, slot, first);
+            self.graph.children[element as usize].store(children as u8 + 1, Relaxed);
         }
-        slot.is_some()
+        true
     }
 
     /// The same on an upper layer: few elements, and the ways between distant regions, so all are
@@ -323,7 +403,7 @@ impl Insertion<'_> {
     fn link_upper(&self, layer: u8, element: u32, new: (u32, f32)) {
         let (ids, distances) = self.graph.lists(layer, element);
         let _held = self.graph.lock(element);
-        if append(ids, distances, new) {
+        if append(ids, distances, new).is_some() {
             return;
         }
         let old = ids.iter().zip(distances);
@@ -339,20 +419,33 @@ impl Insertion<'_> {
     }
 }
 
-/// Adds an element to a list where there is room, or it is there.
-fn append(ids: &[AtomicU32], distances: &[AtomicU32], (new, distance): (u32, f32)) -> bool {
-    for (id, at) in ids.iter().zip(distances) {
+/// Adds an element to a list where there is room, or it is there; says where.
+fn append(
+    ids: &[AtomicU32],
+    distances: &[AtomicU32],
+    (new, distance): (u32, f32),
+) -> Option<usize> {
+    for (slot, (id, at)) in ids.iter().zip(distances).enumerate() {
         match id.load(Relaxed) {
             NONE => {
                 at.store(distance.to_bits(), Relaxed);
                 id.store(new, Relaxed);
-                return true;
+                return Some(slot);
             }
-            there if there == new => return true,
+            there if there == new => return Some(slot),
             _ => (),
         }
     }
-    false
+    None
+}
+
+/// Exchanges two entries of a list.
+fn swap(ids: &[AtomicU32], distances: &[AtomicU32], a: usize, b: usize) {
+    for list in [ids, distances] {
+        let (x, y) = (list[a].load(Relaxed), list[b].load(Relaxed));
+        list[a].store(y, Relaxed);
+        list[b].store(x, Relaxed);
+    }
 }
 
 /// How many elements a thread takes from here on: many enough that some are near each other, few

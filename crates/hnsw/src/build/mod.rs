@@ -152,13 +152,13 @@ impl<'a> Builder<'a> {
         let kept = 2 * layout.dims + size_of::<f32>() + size_of::<Tid>() + 1 + 8 * layout.columns;
         let known = KNOWN_BYTES * (elements * 8 / 7).next_power_of_two();
         // Ids and distances; one element in m - 1 has an upper layer, of m of them.
-        let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 1 + 4;
+        let edges = 8 * layout.edges() + 8 * layout.m.div_ceil(layout.m - 1) + 2 + 4;
         let making = coarse::Coarse::bytes(layout.dims);
         let upper = size_of::<Id>() + size_of::<(u8, u32)>();
         let places = 2 * size_of::<Id>() + upper.div_ceil(layout.m - 1);
         let writing = 2 * space.rotated() + 8 + places;
-        // What threads and queues take beside, whatever the number.
-        let fixed = (1 + threads) << 20;
+        // What threads and queues take beside, whatever the number; and the elements' locks.
+        let fixed = (1 + threads) * (384 << 10) + 8 * elements.min(1 << 16);
         elements * (kept + edges) + (elements * making + known).max(elements * writing) + fixed
     }
 

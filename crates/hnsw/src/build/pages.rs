@@ -389,6 +389,10 @@ impl<'a> Pages<'a> {
             let id = self.element[neighbour as usize];
             edges.set(slot, id, end(element, &ends.from), end(neighbour, &ends.to));
         }
+        if layer == 0 {
+            let (parent, children) = self.graph.kept(element);
+            edges.set_kept(parent, children);
+        }
     }
 
     fn load(&self, element: u32, to: &mut [f32]) {
@@ -409,7 +413,7 @@ impl<'a> Pages<'a> {
         let mut bytes = new_overflow(layout, further.capacity, further.next, further.owner);
         for at in &self.more_order[further.rows.clone()] {
             let (tid, values) = self.more.get(*at as usize, layout.columns);
-            let fits = push_row(layout, &mut bytes, tid, values);
+            let fits = push_row(layout, &mut bytes, further.owner, tid, values);
             debug_assert_eq!(fits, Ok(true), "places were counted");
         }
         bytes

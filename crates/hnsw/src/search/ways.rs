@@ -51,9 +51,13 @@ impl Scan {
         let step = (blocks as f64 * STEP) as u64 | 1;
         let mut elements = 0;
         for number in 0..BLOCKS.min(blocks) {
-            self.walk.expanded += 1;
             let block = extent.start + (number * step % blocks) as u32;
             for item in 1..=space.layout().elements_a_page() as u16 {
+                if self.left() == 0 {
+                    return Ok(());
+                }
+                self.looked += 1;
+                self.stats.sampled += 1;
                 let id = Id { block, item };
                 let look = |bytes: &[u8]| {
                     if Kind::Element.is_replaced(bytes) {
@@ -97,10 +101,8 @@ impl Scan {
         self.restarts += 1;
         self.known.extend(self.returned.iter().copied());
         self.known.extend(self.held.iter().map(|Reverse(row)| row.tid));
-        let expanded = self.walk.expanded;
-        let begun = self.enter(store, space, query)?;
-        self.walk.expanded += expanded;
-        Ok(begun)
+        self.looked += self.walk.expanded;
+        self.enter(store, space, query)
     }
 
     /// Adds what lies nearest on layer 1 to what is to be expanded.
@@ -111,9 +113,10 @@ impl Scan {
         query: &Query,
     ) -> Result<(), Error<S::Error>> {
         self.wide = true;
-        for (id, estimate) in self.descent.survey(store, space, query)? {
-            self.walk.add(id, estimate);
-        }
+        let most = self.left();
+        let (found, looked) = self.descent.survey(store, space, query, most)?;
+        self.looked += looked;
+        found.into_iter().for_each(|(id, estimate)| self.walk.add(id, estimate));
         Ok(())
     }
 }
