@@ -204,6 +204,7 @@ fn describe(
             mean: config.image.mean,
             std: config.image.std,
             resize: config.image.resize,
+            interpolation: config.image.interpolation,
         },
     })
 }
