@@ -9,7 +9,9 @@ CREATE TABLE clip_model (
     architecture text NOT NULL,
     precision text NOT NULL,
     digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) OPERATOR(pg_catalog.=) 32),
-    builtin boolean NOT NULL
+    builtin boolean NOT NULL,
+    -- the mean of many texts' embeddings: the model's own, or computed when it was registered
+    mean_text_embedding real[]
 );
 COMMENT ON TABLE clip_model IS
     'registered models; changed by clip_register_model and clip_drop_model, shown by clip_models';

@@ -47,7 +47,8 @@ fn clip_register_model(
     run(
         &format!(
             "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
-             precision, digest, builtin) VALUES ($1, $2, $3, $4, $5, $6, $7, false)"
+             precision, digest, builtin, mean_text_embedding) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8)"
         ),
         &[
             name.into(),
@@ -57,6 +58,7 @@ fn clip_register_model(
             found.architecture.into(),
             found.precision.into(),
             found.digest.to_vec().into(),
+            found.mean_text_embedding.into(),
         ],
     )?;
     Ok(())
@@ -127,10 +129,12 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
     run(
         &format!(
             "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
-             precision, digest, builtin) VALUES ($1, '', $2, $3, $4, $5, $6, true) \
+             precision, digest, builtin, mean_text_embedding) \
+             VALUES ($1, '', $2, $3, $4, $5, $6, true, $7) \
              ON CONFLICT (name) DO UPDATE SET dimensions = excluded.dimensions, \
              logit_scale = excluded.logit_scale, architecture = excluded.architecture, \
-             precision = excluded.precision, digest = excluded.digest"
+             precision = excluded.precision, digest = excluded.digest, \
+             mean_text_embedding = excluded.mean_text_embedding"
         ),
         &[
             BUILTIN.into(),
@@ -139,6 +143,7 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
             config.architecture.as_str().into(),
             precision.into(),
             model.digest.to_vec().into(),
+            config.mean_text_embedding.clone().into(),
         ],
     )?;
     Ok(())

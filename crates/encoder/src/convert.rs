@@ -251,6 +251,8 @@ fn report(options: &ConvertOptions, summary: &Summary) -> String {
     if let Some(architecture) = &summary.architecture {
         towers = [&architecture.vision, &architecture.text].map(tower);
         towers[0] += &format!(", patches of {0}x{0}", architecture.patch_size);
+    } else if let Some(described) = &summary.towers {
+        towers = described.clone();
     } else if let Some(described) = &config.towers {
         towers = [&described.image, &described.text].map(|tower| match tower.batch {
             BatchSize::Any => "in batches".to_owned(),
@@ -301,6 +303,7 @@ fn report(options: &ConvertOptions, summary: &Summary) -> String {
 fn tower(tower: &Tower) -> String {
     let activation = match tower.activation {
         Activation::Gelu => "GELU",
+        Activation::GeluTanh => "GELU by tanh",
         Activation::QuickGelu => "QuickGELU",
     };
     let Tower { width, layers, heads, .. } = tower;

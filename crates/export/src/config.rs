@@ -14,8 +14,9 @@ use serde_json::Value;
 use crate::checkpoint::Checkpoint;
 use crate::error::ExportError;
 use crate::naming::Naming;
+use crate::siglip;
 
-mod hugging_face;
+pub(crate) mod hugging_face;
 pub(crate) mod image_processor;
 pub(crate) mod open_clip;
 pub(crate) mod section;
@@ -74,6 +75,8 @@ pub struct Tower {
 pub enum Activation {
     /// `x · Φ(x)`, with the error function.
     Gelu,
+    /// The same approximated by tanh, SigLIP's.
+    GeluTanh,
     /// `x · sigmoid(1.702 x)`, OpenAI's.
     QuickGelu,
 }
@@ -175,7 +178,7 @@ impl Architecture {
     pub fn is_known(folder: &Path, path: Option<&Path>) -> bool {
         let beside = [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG].map(|name| folder.join(name));
         let path = path.map(Path::to_owned).or_else(|| beside.into_iter().find(|p| p.is_file()));
-        path.is_some_and(|path| Self::read_partly(&path).is_ok())
+        path.is_some_and(|path| siglip::describes(&path) || Self::read_partly(&path).is_ok())
     }
 
     /// Reads a description of either kind; which one it is shows in its keys. For a bare model
@@ -263,7 +266,7 @@ impl Shape {
 }
 
 /// The description that lies in the weights' folder, first the one of their own library.
-fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
+pub(crate) fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
     let names = match weights.naming {
         Naming::HuggingFace => [HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG],
         _ => [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG],
@@ -324,7 +327,7 @@ fn agreed(
 }
 
 /// A side, of a square also where both are given.
-fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
+pub(crate) fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
     match section.take(key) {
         None => Ok(None),
         Some(value) => {

@@ -9,12 +9,12 @@ use pgclip_clip::model::{
 };
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Architecture, Preprocessing};
+use crate::config::{self, Architecture, Preprocessing};
 use crate::error::ExportError;
 use crate::graph::Precision;
 use crate::onnx::{self, MOST_INLINE_BYTES};
 use crate::weights::Weights;
-use crate::{text, vision};
+use crate::{siglip, text, vision};
 
 /// What is free to choose in an export.
 #[derive(Clone, Debug)]
@@ -74,6 +74,8 @@ pub struct Summary {
     pub config: ClipConfig,
     /// The architecture of weights; graphs are as they are.
     pub architecture: Option<Architecture>,
+    /// Both towers for people, where the architecture is no [`Architecture`].
+    pub towers: Option<[String; 2]>,
     /// SHA-256 of `clip.json`: the model's identity.
     pub digest: FileDigest,
     /// Number of learnt values in graphs that were made of weights.
@@ -103,6 +105,15 @@ pub fn draft(
 ) -> Result<Draft, ExportError> {
     may_write(dir, options.overwrite)?;
     let checkpoint = Checkpoint::open(weights)?;
+    if checkpoint.architecture.is_none() {
+        let described = match config {
+            Some(config) => config.to_owned(),
+            None => config::beside(&checkpoint)?,
+        };
+        if siglip::describes(&described) {
+            return siglip::draft(&checkpoint, &described, options, dir);
+        }
+    }
     let architecture = Architecture::find_for(config, &checkpoint, options.preprocessing.as_ref())?;
     let weights = Weights::load(&checkpoint, &architecture)?;
     let mut config = describe(&architecture, weights.logit_scale, options);
@@ -131,6 +142,7 @@ pub struct Draft {
     files: Vec<(String, Vec<String>)>,
     parameters: Option<u64>,
     architecture: Option<Architecture>,
+    towers: Option<[String; 2]>,
 }
 
 impl Draft {
@@ -162,6 +174,7 @@ impl Draft {
             files: Vec::new(),
             parameters: None,
             architecture: None,
+            towers: None,
         })
     }
 
@@ -174,6 +187,15 @@ impl Draft {
     pub(crate) fn set_files(&mut self, part: &str, files: Vec<String>) {
         self.files.retain(|(of, _)| of != part);
         self.files.push((part.to_owned(), files));
+    }
+
+    pub(crate) fn set_parameters(&mut self, parameters: u64) {
+        self.parameters = Some(parameters);
+    }
+
+    /// Says what towers are like whose architecture is no [`Architecture`].
+    pub(crate) fn set_towers(&mut self, towers: [String; 2]) {
+        self.towers = Some(towers);
     }
 
     /// Writes `clip.json` for what is there, so that the model can be loaded.
@@ -190,7 +212,7 @@ impl Draft {
         let files = lengths(self.building.path(), names)?;
         put_in_place(self.building, &self.dir, self.overwrite)?;
         let (config, architecture, parameters) = (self.config, self.architecture, self.parameters);
-        Ok(Summary { config, architecture, digest, parameters, files })
+        Ok(Summary { config, architecture, towers: self.towers, digest, parameters, files })
     }
 }
 

@@ -6,7 +6,8 @@
 //! messages in `proto`, and [`export()`] puts the directory together. `import` goes the other way:
 //! a model directory is a checkpoint too. Used by
 //! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
-//! Graphs that others made become model directories through `foreign`. [`RandomClip`] makes weights to measure with.
+//! SigLIP's weights go by
+//! `siglip`. Graphs that others made become model directories through `foreign`. [`RandomClip`] makes weights to measure with.
 
 mod archive;
 mod block;
@@ -22,6 +23,7 @@ mod onnx;
 mod pickle;
 mod proto;
 mod random;
+mod siglip;
 mod tensor;
 mod text;
 mod vision;

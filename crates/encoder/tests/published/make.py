@@ -575,6 +575,63 @@ def jina():
            ["--exif-orientation", "off", "--dimensions", str(cut)])
 
 
+# Weights.
+
+def siglip_weights():
+    """open_clip's SigLIP 2 as timm's repositories have it: description, weights, tokeniser."""
+    from safetensors.torch import save_file
+    from timm.models.vision_transformer import VisionTransformer
+    text = {"context_length": 64, "vocab_size": VOCABULARY, "hf_tokenizer_name": "timm/ViT-B-32-SigLIP2-256",
+            "tokenizer_kwargs": {"clean": "canonicalize"}, "width": WIDTH, "heads": 2, "layers": 2,
+            "no_causal_mask": True, "proj_bias": True, "pool_type": "last", "norm_kwargs": {"eps": 1e-6},
+            "act_kwargs": {"approximate": "tanh"}}
+    width = 48
+    vision = {"image_size": 64, "timm_model_name": "vit_base_patch32_siglip_256", "timm_model_pretrained": False,
+              "timm_pool": "map", "timm_proj": "none"}
+    plain = {key: value for key, value in text.items() if not key.startswith(("hf_", "tokenizer_"))}
+    model = open_clip.CustomTextCLIP(
+        width, {"image_size": 32, "width": WIDTH, "layers": 1, "head_width": 16}, plain, init_logit_bias=-10)
+    model.visual = open_clip.timm_model.TimmModel(
+        "vit_tiny_patch16_224", embed_dim=width, image_size=64, pool="avg", proj="linear")
+    model.visual.head = torch.nn.Sequential()
+    model.visual.trunk = VisionTransformer(
+        img_size=64, patch_size=32, embed_dim=width, depth=2, num_heads=12, mlp_ratio=2, class_token=False,
+        global_pool="map", num_classes=0, act_layer="gelu_tanh")
+    shake(model, 40)
+    folder = fresh("siglip_weights")
+    cfg = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    config = {"embed_dim": width, "init_logit_bias": -10, "custom_text": True, "vision_cfg": vision, "text_cfg": text}
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": cfg}))
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "open_clip_model.safetensors")
+    tokenizer = gemma()
+    tokenizer.save_pretrained(folder)
+    ids = open_clip_ids(tokenizer, 64, "canonicalize")(ALL)
+    prepare = image_transform_v2(PreprocessCfg(size=64, **cfg), is_train=False)
+    expect(folder, lambda pixels: model.encode_image(pixels[None]), lambda at: model.encode_text(ids[at:at + 1]),
+           ids.tolist(), prepare, ["--exif-orientation", "off"])
+
+
+def siglip_transformers():
+    """transformers' SiglipModel, with SigLIP's own tokeniser."""
+    folder = fresh("siglip_transformers")
+    tower = {"hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = transformers.SiglipConfig(
+        text_config={**tower, "vocab_size": VOCABULARY, "max_position_embeddings": 64, "projection_size": WIDTH},
+        vision_config={**tower, "image_size": 32, "patch_size": 16})
+    model = shake(transformers.SiglipModel(config), 41)
+    model.save_pretrained(folder)
+    processor = transformers.SiglipImageProcessor(size={"height": 32, "width": 32})
+    processor.save_pretrained(folder)
+    tokenizer = gemma()
+    tokenizer.save_pretrained(folder)
+    texts = [text.lower() for text in ALL]
+    ids = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")["input_ids"]
+    expect(folder, lambda pixels: model.get_image_features(pixel_values=pixels),
+           lambda at: model.get_text_features(input_ids=ids[at:at + 1]), ids.tolist(),
+           lambda image: processor(images=image.convert("RGB"), return_tensors="pt")["pixel_values"],
+           ["--exif-orientation", "off"])
+
+
 def faults():
     """Graphs of a few nodes that take the place of a good one."""
     from onnx import TensorProto, helper, numpy_helper
@@ -618,7 +675,7 @@ def faults():
 
 MADE = {function.__name__: function for function in (
     quickgelu, resnet, coca, mobileclip, convnext, eva02, pe_core, siglip, xlm_r, nllb_clip, m_clip, clip_optimum,
-    siglip2, jina, faults)}
+    siglip2, jina, siglip_weights, siglip_transformers, faults)}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

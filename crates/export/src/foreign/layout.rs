@@ -308,17 +308,7 @@ fn transformers(folder: &Path, found: Found, options: &Options) -> Result<Graphs
         .ok_or_else(|| ExportError::NoPreprocessing { path: processor })?;
     let tokenizer = Published::read(folder)?;
     let siglip = kind.starts_with("siglip");
-    let lower = tokenizer.config["do_lower_case"].as_bool();
-    let clean = match (tokenizer.class(), &kind[..]) {
-        ("SiglipTokenizer", _) => {
-            let lower = lower.unwrap_or(true).then_some(Clean::Lower);
-            lower.into_iter().chain([Clean::Punctuation, Clean::Whitespace]).collect()
-        }
-        // Its texts were lower case in training; Gemma's tokeniser does not see to it.
-        (_, "siglip2") => vec![Clean::Lower],
-        ("GemmaTokenizer", "siglip") if lower == Some(true) => vec![Clean::Lower],
-        _ => Vec::new(),
-    };
+    let clean = transformers_cleaning(&tokenizer, &kind);
     let positions = text_config["max_position_embeddings"].as_u64();
     let positions = positions.and_then(|positions| u32::try_from(positions).ok());
     let most_tokens = match &kind[..] {
@@ -342,6 +332,22 @@ fn transformers(folder: &Path, found: Found, options: &Options) -> Result<Graphs
         strip_separator: false,
     };
     assemble(image, text, tokenizer, described, options)
+}
+
+/// What transformers does to a text before the rules of `tokenizer.json`, by the tokeniser's class and
+/// the kind of the model.
+pub(crate) fn transformers_cleaning(tokenizer: &Published, kind: &str) -> Vec<Clean> {
+    let lower = tokenizer.config["do_lower_case"].as_bool();
+    match (tokenizer.class(), kind) {
+        ("SiglipTokenizer", _) => {
+            let lower = lower.unwrap_or(true).then_some(Clean::Lower);
+            lower.into_iter().chain([Clean::Punctuation, Clean::Whitespace]).collect()
+        }
+        // SigLIP 2's texts were lower case in training; Gemma's tokeniser does not see to it.
+        (_, "siglip2") => vec![Clean::Lower],
+        ("GemmaTokenizer", "siglip") if lower != Some(false) => vec![Clean::Lower],
+        _ => Vec::new(),
+    }
 }
 
 /// open_clip's name for a way to clean texts.

@@ -10,3 +10,5 @@ mod text;
 mod wire;
 
 pub use layout::{Graphs, Which, holds_graphs};
+pub(crate) use layout::{cleaning, transformers_cleaning};
+pub(crate) use text::{Published, read as read_tokenizer};

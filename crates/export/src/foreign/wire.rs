@@ -209,6 +209,7 @@ mod tests {
                 name: "a".into(),
                 f: Some(0.5),
                 i: Some(-3),
+                s: Some(vec![1]),
                 ints: vec![1, -1, 1 << 40],
                 r#type: 7,
             }],
