@@ -11,7 +11,7 @@ use half::f16;
 /// Captions of many kinds, one a line.
 const CAPTIONS: &str = include_str!("../data/captions.txt");
 /// Captions in one inference.
-const BATCH: usize = 16;
+const BATCH: usize = 64;
 
 /// The mean of the captions' embeddings, which are of unit length; the mean is shorter.
 pub fn texts_direction(model: &Model) -> Result<Vec<f32>, Failure> {
