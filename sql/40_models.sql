@@ -6,6 +6,7 @@ CREATE TABLE clip_model (
     directory text NOT NULL,
     dimensions integer NOT NULL,
     logit_scale real NOT NULL,
+    logit_bias real, -- of models that were trained with a sigmoid
     architecture text NOT NULL,
     precision text NOT NULL,
     digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) OPERATOR(pg_catalog.=) 32),
@@ -41,6 +42,7 @@ CREATE VIEW clip_models AS
            m.architecture,
            m.precision,
            m.logit_scale,
+           m.logit_bias,
            pg_catalog.encode(m.digest, 'hex'::pg_catalog.text) AS digest,
            CASE WHEN pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name,
                                             'USAGE'::pg_catalog.text)

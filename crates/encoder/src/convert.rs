@@ -76,14 +76,10 @@ pub struct ConvertOptions {
     #[arg(long)]
     overwrite: bool,
     /// ONNX Runtime's shared library, version 1.23 or later, for probing graphs and for the texts'
-    /// direction [default: the system's]
-    #[arg(
-        long,
-        value_name = "PATH",
-        default_value = "libonnxruntime.so",
-        hide_default_value = true
-    )]
-    onnxruntime: PathBuf,
+    /// direction [default: what PGCLIP_ONNXRUNTIME names, the one installed with the extension, or the
+    /// system's]
+    #[arg(long, value_name = "PATH")]
+    onnxruntime: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -155,8 +151,7 @@ pub fn run(options: &ConvertOptions) -> anyhow::Result<()> {
         ..Options::default()
     };
     let ConvertOptions { source, config, directory, .. } = options;
-    let models =
-        Models::new(&EngineOptions::on_cpu(options.onnxruntime.clone()), Confinement::none());
+    let models = Models::new(&EngineOptions::on_cpu(options.onnxruntime()), Confinement::none());
     let (mut draft, what) = if takes_graphs(options)? {
         models.runtime.version().map_err(|failure| {
             anyhow::anyhow!(
@@ -179,6 +174,24 @@ pub fn run(options: &ConvertOptions) -> anyhow::Result<()> {
 }
 
 impl ConvertOptions {
+    /// The library of ONNX Runtime.
+    fn onnxruntime(&self) -> PathBuf {
+        if let Some(path) = &self.onnxruntime {
+            return path.clone();
+        }
+        if let Some(path) = std::env::var_os("PGCLIP_ONNXRUNTIME") {
+            return path.into();
+        }
+        // Beside the extension's library, as the server's own directories lie to each other.
+        let programs = std::env::current_exe().ok();
+        let programs = programs.as_deref().and_then(std::path::Path::parent);
+        ["../lib/pgclip", "../lib/postgresql/pgclip"]
+            .iter()
+            .filter_map(|folder| Some(programs?.join(folder).join("libonnxruntime.so")))
+            .find(|path| path.is_file())
+            .unwrap_or_else(|| "libonnxruntime.so".into())
+    }
+
     /// Options that weights answer themselves are not overlooked.
     fn refuse_options_of_graphs(&self) -> anyhow::Result<()> {
         let given = [
