@@ -684,3 +684,6 @@ if __name__ == "__main__":
     (HERE / "texts.json").write_text(json.dumps(ALL, ensure_ascii=False, indent=0) + "\n")
     for name in sys.argv[1:] or MADE:
         MADE[name]()
+    for path in HERE.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
