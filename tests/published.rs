@@ -46,7 +46,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry?.file_name()));
-        if from.is_dir() { copy(&from, &to)? } else { drop(fs::copy(from, to)?) }
+        match from.is_dir() {
+            true => copy(&from, &to)?,
+            false => _ = fs::copy(from, to)?,
+        }
     }
     Ok(())
 }

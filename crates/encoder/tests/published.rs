@@ -117,7 +117,10 @@ fn copied(name: &str, to: &str) -> PathBuf {
         std::fs::create_dir_all(to).unwrap();
         for entry in std::fs::read_dir(from).unwrap() {
             let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
-            if from.is_dir() { copy(&from, &to) } else { drop(std::fs::copy(&from, &to).unwrap()) }
+            match from.is_dir() {
+                true => copy(&from, &to),
+                false => _ = std::fs::copy(&from, &to).unwrap(),
+            }
         }
     }
     let folder = scratch(to);

@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::graph::{Node, attribute, graph, node, tensor};
+use super::graph::{Node, attribute, body, node, tensor};
 use super::wire::{Field, Message};
 
 /// The name of the freed axis.
@@ -19,7 +19,7 @@ const INT64: i64 = 7;
 /// Frees the batch of a graph's message, whose nodes and constants are messages.
 pub(super) fn free(whole: &mut Message) {
     for (number, field) in &mut whole.fields {
-        if matches!(*number, graph::INPUT | graph::OUTPUT)
+        if matches!(*number, body::INPUT | body::OUTPUT)
             && let Field::Message(value) = field
         {
             free_first_axis(value);
@@ -30,12 +30,12 @@ pub(super) fn free(whole: &mut Message) {
     for (number, field) in &whole.fields {
         let Field::Message(message) = field else { continue };
         match *number {
-            graph::INITIALIZER => {
+            body::INITIALIZER => {
                 if let Some(values) = integers(message) {
                     constants.insert(message.text(tensor::NAME).to_owned(), values);
                 }
             }
-            graph::INPUT => drop(varying.insert(message.text(1).to_owned())),
+            body::INPUT => drop(varying.insert(message.text(1).to_owned())),
             _ => {}
         }
     }
@@ -44,7 +44,7 @@ pub(super) fn free(whole: &mut Message) {
     while at < whole.fields.len() {
         let (number, field) = &mut whole.fields[at];
         at += 1;
-        let (graph::NODE, Field::Message(message)) = (*number, field) else { continue };
+        let (body::NODE, Field::Message(message)) = (*number, field) else { continue };
         let Some(node) = Node::of(message) else { continue };
         if node.op == "Constant"
             && let Some(values) = constant(message)
@@ -61,7 +61,7 @@ pub(super) fn free(whole: &mut Message) {
                 if let Some(freed) = shape.and_then(|shape| freed_shape(shape)) {
                     let name = format!("pgclip/shape_{}", added.len());
                     set_input(message, 1, &name);
-                    added.push((graph::INITIALIZER, integers_named(&name, &freed)));
+                    added.push((body::INITIALIZER, integers_named(&name, &freed)));
                 }
             }
             "Concat" if axis(message) >= 1 => {
@@ -134,7 +134,7 @@ fn repeat<'a>(constant: &str, item: &str, name: &str) -> Vec<(u32, Field<'a>)> {
         if let Some(axis) = axis {
             message.put_message(node::ATTRIBUTE, integer_attribute("axis", axis));
         }
-        (graph::NODE, Field::Message(message))
+        (body::NODE, Field::Message(message))
     };
     let literal = |name: &str, values: &[i64]| {
         let mut attribute = Message::default();
@@ -146,7 +146,7 @@ fn repeat<'a>(constant: &str, item: &str, name: &str) -> Vec<(u32, Field<'a>)> {
         message.put_text(3, name);
         message.put_text(node::OP_TYPE, "Constant");
         message.put_message(node::ATTRIBUTE, attribute);
-        (graph::NODE, Field::Message(message))
+        (body::NODE, Field::Message(message))
     };
     vec![
         made("Shape", &[item], &part("shape"), None),

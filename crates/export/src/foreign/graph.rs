@@ -22,7 +22,7 @@ pub(super) mod model {
     pub const GRAPH: u32 = 7;
     pub const FUNCTIONS: u32 = 25;
 }
-pub(super) mod graph {
+pub(super) mod body {
     pub const NODE: u32 = 1;
     pub const INITIALIZER: u32 = 5;
     pub const INPUT: u32 = 11;
@@ -203,7 +203,7 @@ impl Foreign {
                     }
                     _ => Field::Message(message.clone()),
                 };
-                kept.push((graph::INITIALIZER, field));
+                kept.push((body::INITIALIZER, field));
             }
         }
         for (at, (_, message)) in parts.nodes.iter().enumerate() {
@@ -213,23 +213,23 @@ impl Foreign {
         }
         let mut new = Message::default();
         for (number, field) in &parts.rest.fields {
-            if *number != graph::VALUE_INFO {
+            if *number != body::VALUE_INFO {
                 new.fields.push((*number, field.clone()));
             }
         }
         let nodes = parts.nodes.iter().enumerate().filter(|(at, _)| needed.nodes.contains(at));
         new.fields
-            .extend(nodes.map(|(_, (_, message))| (graph::NODE, Field::Message(message.clone()))));
+            .extend(nodes.map(|(_, (_, message))| (body::NODE, Field::Message(message.clone()))));
         new.fields.extend(kept);
         for (name, message) in &parts.inputs {
             let is_constant = parts.initializers.iter().any(|(constant, _)| constant == name);
             if needed.values.contains(name) && !is_constant {
-                new.put_message(graph::INPUT, message.clone());
+                new.put_message(body::INPUT, message.clone());
             }
         }
         for (name, message) in &parts.outputs {
             if *name == tower.output {
-                new.put_message(graph::OUTPUT, message.clone());
+                new.put_message(body::OUTPUT, message.clone());
             }
         }
         if tower.free_batch {
@@ -411,18 +411,18 @@ impl<'a> Parts<'a> {
                 continue;
             };
             match number {
-                graph::NODE => {
+                body::NODE => {
                     let message = Message::parse(bytes)?;
                     parts.nodes.push((Node::of(&message)?, message));
                 }
-                graph::INITIALIZER => {
+                body::INITIALIZER => {
                     let message = Message::parse(bytes)?;
                     parts.initializers.push((message.text(tensor::NAME), message));
                 }
-                graph::INPUT | graph::OUTPUT => {
+                body::INPUT | body::OUTPUT => {
                     let message = Message::parse(bytes)?;
                     let list =
-                        if number == graph::INPUT { &mut parts.inputs } else { &mut parts.outputs };
+                        if number == body::INPUT { &mut parts.inputs } else { &mut parts.outputs };
                     list.push((message.text(1), message));
                 }
                 _ => parts.rest.fields.push((number, Field::Bytes(bytes))),
@@ -482,10 +482,10 @@ fn collect_names(graph: &Message, names: &mut Vec<String>, depth: usize) -> Opti
     if depth > 16 {
         return None;
     }
-    for output in graph.all(graph::OUTPUT) {
+    for output in graph.all(body::OUTPUT) {
         names.push(Message::parse(output)?.text(1).to_owned());
     }
-    for message in graph.all(graph::NODE) {
+    for message in graph.all(body::NODE) {
         let message = Message::parse(message)?;
         names.extend(message.all(node::INPUT).map(|n| String::from_utf8_lossy(n).into_owned()));
         for attribute in message.all(node::ATTRIBUTE) {
@@ -505,10 +505,10 @@ fn has_external(message: &Message) -> bool {
         let within = attribute.all(attribute::G).chain(attribute.all(attribute::GRAPHS));
         own.is_some_and(|tensor| tensor.number(tensor::DATA_LOCATION) == Some(1))
             || within.filter_map(Message::parse).any(|graph| {
-                let tensors = graph.all(graph::INITIALIZER).filter_map(Message::parse);
+                let tensors = graph.all(body::INITIALIZER).filter_map(Message::parse);
                 let mut tensors = tensors;
                 tensors.any(|tensor| tensor.number(tensor::DATA_LOCATION) == Some(1))
-                    || graph.all(graph::NODE).filter_map(Message::parse).any(|n| has_external(&n))
+                    || graph.all(body::NODE).filter_map(Message::parse).any(|n| has_external(&n))
             })
     })
 }

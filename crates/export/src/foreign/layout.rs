@@ -305,7 +305,7 @@ fn transformers(folder: &Path, found: Found, options: &Options) -> Result<Graphs
     let told = if told["image_processor"].is_object() { &told["image_processor"] } else { &told };
     let image_size = size(&image, told, &vision_config["image_size"], &processor)?;
     let preprocessing = config::beside_config(&path, image_size as usize)?
-        .ok_or_else(|| ExportError::NoPreprocessing { path: processor })?;
+        .ok_or(ExportError::NoPreprocessing { path: processor })?;
     let tokenizer = Published::read(folder)?;
     let siglip = kind.starts_with("siglip");
     let clean = transformers_cleaning(&tokenizer, &kind);
