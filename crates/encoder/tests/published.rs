@@ -282,3 +282,26 @@ fn a_pattern_that_explodes_costs_its_text_alone() {
     assert!(found[1].is_err(), "{found:?}");
     assert!(client.texts(&["a bus"])[0].is_ok());
 }
+
+/// A phone's picture lies on its side in the file and says so: a model that was converted as usual sees
+/// it upright, one that was converted for open_clip's numbers sees it as it lies.
+#[test]
+fn pictures_are_turned_unless_they_are_to_lie() {
+    let bytes = std::fs::read(published("pictures/turned.jpg")).unwrap();
+    let upright = image::load_from_memory(&bytes).unwrap().rotate90();
+    let mut png = std::io::Cursor::new(Vec::new());
+    upright.write_to(&mut png, image::ImageFormat::Png).unwrap();
+    let encoder = Encoder::start(&[]);
+    let mut client = encoder.connect();
+    let mut alike = |name: &str, options: &[&str]| {
+        let model = converted(&published("clip_quickgelu"), name, options);
+        let images = vec![bytes.clone().into(), png.get_ref().clone().into()];
+        let request = Request::Images { id: 1, model: reference(&model), images };
+        let found: Vec<_> = items(client.ask(&request)).into_iter().map(Result::unwrap).collect();
+        cosine(&found[0], &found[1])
+    };
+    let turned = alike("turned", &[]);
+    let lying = alike("lying", &["--exif-orientation", "off"]);
+    assert!(turned > 0.999, "{turned}");
+    assert!(lying < 0.99, "{lying}");
+}
