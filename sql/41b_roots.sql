@@ -21,7 +21,7 @@ CREATE FUNCTION clip_drop_root(name text) RETURNS void
     AS 'MODULE_PATHNAME', 'clip_drop_root_wrapper' LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION clip_drop_root(text) IS 'forgets a root that no column has paths beneath';
 
-CREATE VIEW clip_roots AS
+CREATE VIEW clip_roots WITH (security_barrier) AS
     SELECT r.name,
            CASE WHEN pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name,
                                             'USAGE'::pg_catalog.text)

@@ -83,11 +83,15 @@ CREATE VIEW clip_binding AS
     ) AS a ON true
     WHERE t.tgfoid OPERATOR(pg_catalog.=)
           '@extschema@.clip_ingest()'::pg_catalog.regprocedure::pg_catalog.oid
-      AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+      AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
+      -- As clip_attach makes them: AFTER INSERT OR UPDATE FOR EACH ROW, without a condition.
+      AND t.tgtype OPERATOR(pg_catalog.=) 21::pg_catalog.int2 AND t.tgqual IS NULL
+      AND NOT t.tgdeferrable AND t.tgnargs OPERATOR(pg_catalog.>=) 2::pg_catalog.int2;
 COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
 REVOKE ALL ON clip_binding FROM PUBLIC;
 
-CREATE VIEW clip_columns AS
+-- With a barrier, as all views that hide rows: a cheap function in a condition would see them first.
+CREATE VIEW clip_columns WITH (security_barrier) AS
     SELECT relation, image, embedding, model, mode, on_error, enabled, root, attributes
     FROM clip_binding
     WHERE pg_catalog.has_column_privilege(

@@ -15,11 +15,26 @@ COMMENT ON TABLE clip_error IS 'rows whose image could not be encoded; clip_erro
 REVOKE ALL ON clip_error FROM PUBLIC;
 CREATE UNIQUE INDEX clip_error_key ON clip_error (relation, embedding, pg_catalog.md5(key::pg_catalog.text));
 
-CREATE VIEW clip_errors AS
-    SELECT relation, embedding, key, reason, sqlstate, model, failed_at
-    FROM clip_error
-    WHERE pg_catalog.has_table_privilege(relation::pg_catalog.oid, 'SELECT'::pg_catalog.text)
-      AND NOT pg_catalog.row_security_active(relation::pg_catalog.oid);
+CREATE FUNCTION clip_standing_errors(
+    relation regclass,
+    embedding text,
+    OUT key text,
+    OUT reason text,
+    OUT sqlstate text,
+    OUT model text,
+    OUT failed_at timestamptz
+) RETURNS SETOF record
+    AS 'MODULE_PATHNAME', 'clip_standing_errors_wrapper'
+    LANGUAGE c STABLE STRICT PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION clip_standing_errors(regclass, text) IS
+    'entries of a column in clip_error whose rows are still there without an embedding, to who may read the table';
+
+CREATE VIEW clip_errors WITH (security_barrier) AS
+    SELECT c.relation, c.embedding, s.key::pg_catalog.jsonb AS key, s.reason, s.sqlstate, s.model, s.failed_at
+    FROM (SELECT DISTINCT d.relation, d.embedding FROM clip_error AS d
+          WHERE pg_catalog.has_table_privilege(d.relation::pg_catalog.oid, 'SELECT'::pg_catalog.text)
+            AND NOT pg_catalog.row_security_active(d.relation::pg_catalog.oid)) AS c
+    CROSS JOIN LATERAL clip_standing_errors(c.relation, c.embedding::pg_catalog.text) AS s;
 COMMENT ON VIEW clip_errors IS
     'rows without an embedding because their image could not be encoded, of tables that the caller may read';
 GRANT SELECT ON clip_errors TO PUBLIC;

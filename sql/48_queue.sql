@@ -45,7 +45,7 @@ REVOKE ALL ON clip_queue_lane FROM PUBLIC;
 
 -- Of backfills: running is what holds the lock that a backfill takes on its column. Of the queue:
 -- what waits, by column. A reason may quote a row, so it is kept from whom policies keep rows from.
-CREATE VIEW clip_progress AS
+CREATE VIEW clip_progress WITH (security_barrier) AS
     SELECT r.relation, r.embedding, r.total, r.done, r.failed,
            CASE WHEN r.updated OPERATOR(pg_catalog.>) r.started THEN
                (r.done OPERATOR(pg_catalog.+) r.failed)::pg_catalog.float8 OPERATOR(pg_catalog./)

@@ -73,14 +73,21 @@ pub fn type_name(type_oid: pg_sys::Oid) -> String {
     }
 }
 
-/// Name of a type, qualified, as SQL writes it whatever the search path.
+/// Name of a type of any length, qualified, as SQL writes it whatever the search path: `character` and
+/// `bit` alone would mean a length of one.
 pub fn qualified_type(type_oid: pg_sys::Oid) -> String {
-    let flags = pg_sys::FORMAT_TYPE_FORCE_QUALIFY as u16;
+    let flags = (pg_sys::FORMAT_TYPE_FORCE_QUALIFY | pg_sys::FORMAT_TYPE_TYPEMOD_GIVEN) as u16;
     // SAFETY: the function takes any OID; its result is a copy.
     unsafe {
         let name = pg_sys::format_type_extended(type_oid, -1, flags);
         CStr::from_ptr(name).to_string_lossy().into_owned()
     }
+}
+
+/// The type below a domain; any other type as it is.
+pub fn base_type(type_oid: pg_sys::Oid) -> pg_sys::Oid {
+    // SAFETY: a catalog lookup.
+    unsafe { pg_sys::getBaseType(type_oid) }
 }
 
 /// An identifier, quoted for SQL where it must be.
@@ -181,6 +188,7 @@ impl Identity {
             path.set(c"DateStyle", c"ISO, MDY");
             path.set(c"IntervalStyle", c"postgres");
             path.set(c"bytea_output", c"hex");
+            path.set(c"lc_monetary", c"C");
         }
         self
     }

@@ -2,11 +2,12 @@
 //!
 //! This package is the only code that sees pgrx. Its modules, in the order data flows through
 //! them: the [`embedding`] type, [`encode`] with the encoder process, [`ingest`] by triggers, the
-//! [`index`], [`search`]. [`settings`], [`extension`], [`rights`], [`limits`] and [`read`] are what they
-//! all need.
+//! [`index`], [`search`]. [`settings`], [`extension`], [`rights`], [`limits`], [`context`] and [`read`] are
+//! what they all need.
 
 #![allow(clippy::result_large_err, reason = "pgrx raises its ErrorReport by value")]
 
+mod context;
 mod dump;
 mod embedding;
 mod encode;

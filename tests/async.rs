@@ -319,3 +319,69 @@ fn a_key_reads_alike_whatever_the_sessions_settings() -> Result<()> {
     })?;
     Ok(())
 }
+
+/// A key's array was queued as JSON has it, which the type does not read: the row was tried time and again,
+/// and given up. So it was with rows, documents and domains over them; and a cast to JSON that somebody made
+/// for his type was taken for its text.
+#[test]
+fn keys_of_any_type_find_their_rows() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("key_types").preload(true))?;
+    client.batch_execute(
+        "CREATE TYPE place AS (street text, number int);
+         CREATE TYPE mood AS ENUM ('glad', 'sad');
+         CREATE FUNCTION to_json(mood) RETURNS json LANGUAGE sql AS $$SELECT '{}'::json$$;
+         CREATE CAST (mood AS json) WITH FUNCTION to_json(mood);
+         CREATE FUNCTION of_text(text) RETURNS mood LANGUAGE sql AS $$SELECT 'sad'::mood$$;
+         CREATE CAST (text AS mood) WITH FUNCTION of_text(text);
+         CREATE DOMAIN numbers AS int[] CHECK (cardinality(VALUE) < 9);
+         CREATE DOMAIN feeling AS mood;
+         CREATE DOMAIN code AS char(4);
+         CREATE DOMAIN small AS numeric(6, 2);
+         SET client_min_messages = warning",
+    )?;
+    let kinds = [
+        ("text[]", r#"'{"a \"quoted\" one",NULL,""}'"#),
+        ("timestamptz[]", "ARRAY['2026-11-30 12:00+09'::timestamptz]"),
+        ("place", "ROW('O''Hara \"2\"', NULL)"),
+        ("place[]", "ARRAY[ROW('a, b', 2)::place]"),
+        ("jsonb", r#"'{"a": [1, "x"], "b": null}'"#),
+        ("jsonb", r#"'"a text"'"#),
+        ("numbers", "'{{1,2},{3,4}}'"),
+        ("feeling", "'glad'"),
+        ("mood", "'glad'"),
+        ("code", "'ab'"),
+        ("small", "3.5"),
+        ("char(6)", "'abc'"),
+        ("bit(5)", "B'10110'"),
+        ("money", "1234.5"),
+        ("tstzrange", "'[2026-01-01,2026-02-01)'"),
+        ("float4[]", "ARRAY[0.1::float4, 'NaN']"),
+        ("float8", "'NaN'"),
+        ("numeric", "'-Infinity'"),
+        ("numeric", "1e400 + 0.5"),
+        ("bool", "true"),
+        ("\"char\"", "'x'"),
+        ("name", "'a \\ b'"),
+        ("interval", "'1 month -3 days'"),
+        ("date", "'infinity'"),
+        ("timestamp", "'0044-03-15 12:00 BC'"),
+    ];
+    let picture = &pictures(1)[0];
+    for (n, (kind, value)) in kinds.iter().enumerate() {
+        let table = format!("keyed_{n}");
+        client.batch_execute(&format!(
+            "CREATE TABLE {table} (k {kind} PRIMARY KEY, image bytea, embedding embedding);
+             SELECT clip_attach('{table}', mode => 'async')"
+        ))?;
+        client.execute(&format!("INSERT INTO {table} VALUES ({value}, $1)"), &[picture])?;
+    }
+    until_empty(&cluster, &mut client)?;
+    for (n, (kind, what)) in kinds.iter().enumerate() {
+        let done = format!("SELECT embedding IS NOT NULL FROM keyed_{n}");
+        let told =
+            "SELECT coalesce(string_agg(key::text || ' ' || reason, ', '), '') FROM clip_error";
+        let told: String = value(&mut client, told)?;
+        assert!(value::<bool>(&mut client, &done)?, "{kind} {what}: {told}");
+    }
+    Ok(())
+}

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use pgclip_cluster::Cluster;
-use pgclip_tests::{copy, make_photos, pictures, sqlstate, start, value};
+use pgclip_tests::{copy, make_photos, pictures, register_second, sqlstate, start, value};
 use postgres::Client;
 
 const DENIED: &str = "42501";
@@ -305,5 +305,123 @@ fn temporary_objects_of_who_inserts_are_not_found_by_the_owners_code() -> Result
     other.execute(insert, &[&4_i64, picture])?;
     assert!(value::<bool>(&mut client, "SELECT embedding IS NOT NULL FROM noted WHERE id = 4")?);
     assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM audit")?, 1);
+    Ok(())
+}
+
+/// The embedding is written with the owner's rights for who may not write it. A check that refused the row
+/// then showed all of it to who had inserted it, columns that he may not read among them.
+#[test]
+fn an_error_shows_nothing_of_a_row_that_one_may_not_read() -> Result<()> {
+    let (cluster, mut client) = prepared("shown")?;
+    client.batch_execute(
+        "CREATE TABLE hushed (id bigint PRIMARY KEY, image bytea, embedding embedding, secret text DEFAULT 'the secret',
+             CONSTRAINT never CHECK (embedding IS NULL));
+         SELECT clip_attach('hushed');
+         GRANT INSERT (id, image) ON hushed TO writer;
+         GRANT INSERT (id, image), SELECT ON hushed TO reader",
+    )?;
+    let insert = "INSERT INTO hushed (id, image) VALUES ($1, $2)";
+    let mut id = 0_i64;
+    let mut refused = |role: &str| {
+        id += 1;
+        let mut inserter = cluster.connect_as(role, "postgres")?;
+        let error = inserter.execute(insert, &[&id, &pictures(1)[0]]).err();
+        let error = error.context("a row that the check forbids was inserted")?;
+        let error = error.as_db_error().context("no error of the server's")?;
+        assert_eq!(error.code().code(), "23514");
+        assert!(error.message().contains("\"never\""), "{}", error.message());
+        anyhow::Ok(error.detail().unwrap_or_default().to_owned())
+    };
+    let told = refused("writer")?;
+    assert!(!told.contains("secret") && told.contains("not shown"), "{told}");
+    // Who may read the table may read it in errors as well.
+    let told = refused("reader")?;
+    assert!(told.contains("the secret"), "{told}");
+    Ok(())
+}
+
+/// The views of what waits, failed and is attached let conditions see rows of tables that one may not read,
+/// before they were left out: a function that costs nothing was called first.
+#[test]
+fn a_condition_sees_no_rows_that_a_view_hides() -> Result<()> {
+    let (cluster, mut client) = prepared("barrier")?;
+    client.batch_execute(
+        "CREATE TABLE hers (id text PRIMARY KEY, image bytea, embedding embedding);
+         SELECT clip_attach('hers', on_error => 'null');
+         INSERT INTO hers VALUES ('her secret', 'no image');
+         CREATE SCHEMA theirs AUTHORIZATION writer",
+    )?;
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM clip_errors")?, 1);
+    let folder = cluster.sockets().join("pictures");
+    std::fs::create_dir(&folder)?;
+    let folder = folder.display().to_string();
+    client.execute("SELECT clip_register_root('archive', $1, '{reader}')", &[&folder])?;
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    writer.batch_execute("CREATE TABLE theirs.seen (what text)")?;
+    // With nothing to convert, which would cost something.
+    for kind in ["text", "name"] {
+        writer.batch_execute(&format!(
+            "CREATE FUNCTION theirs.look({kind}) RETURNS bool LANGUAGE plpgsql COST 0.0000001 AS
+             $$BEGIN INSERT INTO theirs.seen VALUES ($1); RETURN true; END$$"
+        ))?;
+    }
+    for (view, what) in [
+        ("clip_errors", "reason"),
+        ("clip_columns", "image"),
+        ("clip_roots", "name"),
+        ("clip_progress", "embedding"),
+    ] {
+        writer.batch_execute(&format!("SELECT * FROM {view} WHERE theirs.look({what})"))?;
+        let seen = "SELECT coalesce(string_agg(what, ', '), '') FROM theirs.seen";
+        assert_eq!(value::<String>(&mut writer, seen)?, "", "{view}");
+    }
+    Ok(())
+}
+
+/// A trigger that calls our function need not be one that `clip_attach` made. One that runs before the row,
+/// or under a condition, never did anything but stand in the way of a root's or a model's end; one with mode
+/// async on a temporary table queued rows that nobody could ever encode.
+#[test]
+fn a_trigger_made_by_hand_blocks_and_queues_nothing() -> Result<()> {
+    let (cluster, mut client) = prepared("forged")?;
+    register_second(&cluster, &mut client)?;
+    let folder = cluster.sockets().join("pictures");
+    std::fs::create_dir(&folder)?;
+    let folder = folder.display().to_string();
+    client.execute("SELECT clip_register_root('archive', $1, '{reader}')", &[&folder])?;
+    client.batch_execute("CREATE SCHEMA theirs AUTHORIZATION writer")?;
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    let digest: String =
+        value(&mut client, "SELECT digest FROM clip_models WHERE name = 'second'")?;
+    writer.batch_execute(&format!(
+        "CREATE TABLE theirs.paths (id int PRIMARY KEY, image text, embedding embedding);
+         CREATE TRIGGER paths AFTER INSERT OR UPDATE OF image, embedding ON theirs.paths
+             FOR EACH ROW EXECUTE FUNCTION clip_ingest('pgclip-traffic-tiny', 'x', 'root=archive');
+         CREATE TABLE theirs.odd (id int PRIMARY KEY, image bytea, embedding embedding);
+         CREATE TRIGGER before BEFORE INSERT OR UPDATE OF image, embedding ON theirs.odd
+             FOR EACH ROW EXECUTE FUNCTION clip_ingest('second', '{digest}');
+         CREATE TRIGGER sometimes AFTER INSERT OR UPDATE OF image, embedding ON theirs.odd
+             FOR EACH ROW WHEN (NEW.id > 0) EXECUTE FUNCTION clip_ingest('second', '{digest}');
+         CREATE TRIGGER once AFTER INSERT OR UPDATE OF image, embedding ON theirs.odd
+             FOR EACH STATEMENT EXECUTE FUNCTION clip_ingest('second', '{digest}');
+         CREATE TEMP TABLE passing (id int PRIMARY KEY, image bytea, embedding embedding);
+         CREATE TRIGGER later AFTER INSERT OR UPDATE OF image, embedding, id ON passing
+             FOR EACH ROW EXECUTE FUNCTION clip_ingest('second', '{digest}', 'on_error=null', 'mode=async')",
+    ))?;
+    let picture = &pictures(1)[0];
+    let insert = "INSERT INTO passing VALUES (1, $1)";
+    assert_eq!(sqlstate(writer.execute(insert, &[picture])), "0A000");
+    let insert = "INSERT INTO theirs.odd VALUES (1, $1)";
+    assert_ne!(sqlstate(writer.execute(insert, &[picture])), "no error");
+    assert_eq!(state(&mut writer, "INSERT INTO theirs.paths VALUES (1, 'a.jpg')"), DENIED);
+    assert_eq!(value::<i64>(&mut client, "SELECT count(*) FROM clip_queue")?, 0);
+    let bound = "SELECT count(*) FROM clip_columns WHERE relation = 'theirs.odd'::regclass";
+    assert_eq!(value::<i64>(&mut client, bound)?, 0);
+    client.batch_execute("SELECT clip_drop_root('archive')")?;
+    drop(writer);
+    cluster.wait_for("the temporary table's end", || {
+        value(&mut client, "SELECT NOT EXISTS (SELECT FROM pg_class WHERE relname = 'passing')")
+    })?;
+    client.batch_execute("SELECT clip_drop_model('second')")?;
     Ok(())
 }

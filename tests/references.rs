@@ -344,3 +344,44 @@ fn large_objects_are_read_by_whoever_inserts() -> Result<()> {
     assert!(value::<bool>(&mut client, "SELECT embedding IS NOT NULL FROM photos")?);
     Ok(())
 }
+
+/// A reference that came with an embedding was nobody's to check: another model, or a backfill, encoded what
+/// it points to with the rights of the table's owner, and the embedding told its author what it shows.
+#[test]
+fn who_writes_a_reference_needs_the_right_to_it_with_an_embedding_too() -> Result<()> {
+    let (cluster, mut client, _folder, _) = prepared("given")?;
+    client.batch_execute(
+        "CREATE TABLE objects (id int PRIMARY KEY, image oid, embedding embedding, note text);
+         SELECT clip_attach('objects', on_error => 'null');
+         GRANT INSERT, SELECT, UPDATE ON objects, photos TO writer, stranger;
+         SELECT lo_from_bytea(4711, 'secret')",
+    )?;
+    let given: String = value(&mut client, "SELECT encode_text('x')::text")?;
+    let mut stranger = cluster.connect_as("stranger", "postgres")?;
+    let mut writer = cluster.connect_as("writer", "postgres")?;
+    let object =
+        |id: i32, image: u32| format!("INSERT INTO objects VALUES ({id}, {image}, '{given}')");
+    assert_eq!(state(&mut stranger, &object(1, 4711)), DENIED);
+    // One that is not there might be somebody's tomorrow.
+    assert_eq!(state(&mut stranger, &object(1, 4799)), "42704");
+    let path = |id: i32| format!("INSERT INTO photos VALUES ({id}, 'day 1/1.jpg', '{given}')");
+    assert_eq!(state(&mut stranger, &path(1)), DENIED);
+    for statement in [path(1), path(2), "INSERT INTO objects VALUES (1, NULL)".into()] {
+        writer.batch_execute(&statement)?;
+    }
+    // Changes as well, but none that leave the image as it is.
+    let both = format!("UPDATE objects SET image = 4711, embedding = '{given}'");
+    assert_eq!(state(&mut stranger, &both), DENIED);
+    let both = format!("UPDATE photos SET path = 'day 1/2.jpg', embedding = '{given}'");
+    assert_eq!(state(&mut stranger, &both), DENIED);
+    client.batch_execute(&object(2, 4711))?;
+    stranger
+        .batch_execute("UPDATE objects SET note = 'seen', embedding = embedding, image = image")?;
+    stranger.batch_execute(&format!("UPDATE photos SET embedding = '{given}', path = path"))?;
+    // The right to a root is that of the moment.
+    writer.batch_execute("PREPARE add AS INSERT INTO photos VALUES ($1, 'day 1/1.jpg', $2)")?;
+    writer.batch_execute(&format!("EXECUTE add (3, '{given}')"))?;
+    client.batch_execute("UPDATE clip_root SET roles = '{owner}'")?;
+    assert_eq!(state(&mut writer, &format!("EXECUTE add (4, '{given}')")), DENIED);
+    Ok(())
+}

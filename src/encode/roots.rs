@@ -16,7 +16,7 @@ use crate::extension::Extension;
 use crate::{limits, read};
 
 /// OID of the role `pg_read_server_files` (src/include/catalog/pg_authid.dat).
-const READ_SERVER_FILES: u32 = 4569;
+const READ_SERVER_FILES: pg_sys::Oid = pg_sys::Oid::from_u32(4569);
 
 /// A root that the current user may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub fn resolve(extension: &Extension, name: &str) -> Result<Root, Failure> {
         )
         .hint("An administrator registers one with clip_register_root."));
     };
-    if may_read_files() || roles.iter().any(|role| has_role(*role)) {
+    // SAFETY: reads the backend's identity.
+    if may_use(unsafe { pg_sys::GetUserId() }, &roles) {
         return Ok(Root { directory });
     }
     Err(Failure::new(
@@ -125,35 +126,37 @@ fn clip_register_root(
 fn clip_drop_root(name: &str, fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorReport> {
     check_reader("drop a root")?;
     let extension = Extension::of_call(fcinfo);
-    if find(&extension, name)?.is_none() {
+    let Some((_, roles)) = find(&extension, name)? else {
         return Err(Failure::new(
             Code::ERRCODE_UNDEFINED_OBJECT,
             format!("there is no root \"{name}\""),
         )
         .hint("The view clip_roots lists the roots.")
         .into());
-    }
+    };
     let bindings = extension.relation("clip_binding");
     let table = extension.relation("clip_root");
     let _owner = extension.as_owner();
-    let bound = Spi::get_one_with_args::<String>(
+    // Anybody can make a trigger by hand that names the root. Only who may use it can attach a column to it.
+    let bound = read::all(
         &format!(
-            "SELECT pg_catalog.format('%s.%I', relation, image) FROM {bindings} \
-             WHERE root OPERATOR(pg_catalog.=) $1 ORDER BY 1 LIMIT 1"
+            "SELECT pg_catalog.format('%s.%I', b.relation, b.image), c.relowner FROM {bindings} AS b \
+             JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) b.relation::pg_catalog.oid \
+             WHERE b.root OPERATOR(pg_catalog.=) $1 ORDER BY 1"
         ),
         &[name.into()],
-    );
-    match bound {
-        Ok(Some(column)) => {
-            return Err(Failure::new(
-                Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
-                format!("cannot drop root \"{name}\" because column {column} has paths beneath it"),
-            )
-            .hint("Detach the column with clip_detach first.")
-            .into());
-        }
-        Ok(None) | Err(pgrx::spi::Error::InvalidPosition) => {}
-        Err(error) => return Err(broken(error).into()),
+        |row| {
+            let owner = row.get(2)?.unwrap_or(pg_sys::InvalidOid);
+            Ok((row.get::<String>(1)?.unwrap_or_default(), owner))
+        },
+    )?;
+    if let Some((column, _)) = bound.into_iter().find(|(_, owner)| may_use(*owner, &roles)) {
+        return Err(Failure::new(
+            Code::ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST,
+            format!("cannot drop root \"{name}\" because column {column} has paths beneath it"),
+        )
+        .hint("Detach the column with clip_detach first.")
+        .into());
     }
     let delete = format!("DELETE FROM {table} WHERE name OPERATOR(pg_catalog.=) $1");
     Spi::run_with_args(&delete, &[name.into()]).map_err(broken)?;
@@ -201,13 +204,19 @@ pub fn check_reader(to_do: &str) -> Result<(), Failure> {
 
 /// Whether the current user may read files of the server.
 pub fn may_read_files() -> bool {
-    has_role(pg_sys::Oid::from_u32(READ_SERVER_FILES))
+    // SAFETY: reads the backend's identity.
+    has_role(unsafe { pg_sys::GetUserId() }, READ_SERVER_FILES)
 }
 
-/// Whether the current user has the rights of a role.
-fn has_role(role: pg_sys::Oid) -> bool {
+/// Whether a user may use a root that is granted to `roles`.
+fn may_use(user: pg_sys::Oid, roles: &[pg_sys::Oid]) -> bool {
+    has_role(user, READ_SERVER_FILES) || roles.iter().any(|role| has_role(user, *role))
+}
+
+/// Whether a user has the rights of a role.
+fn has_role(user: pg_sys::Oid, role: pg_sys::Oid) -> bool {
     // SAFETY: catalog lookups inside a transaction; a role that is gone is nobody's.
-    unsafe { pg_sys::has_privs_of_role(pg_sys::GetUserId(), role) }
+    unsafe { pg_sys::has_privs_of_role(user, role) }
 }
 
 fn broken(error: pgrx::spi::Error) -> Failure {

@@ -12,6 +12,7 @@ use super::binding::{self, Binding, Mode, OnError};
 use super::errors;
 use super::image::Kind;
 use super::key::{self, Key};
+use super::write;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models;
@@ -54,16 +55,10 @@ fn clip_attach(
     let relation = open_owned(table)?;
     let name = qualified(&relation);
     // SAFETY: the relation is open.
-    let form = unsafe { *(*relation.as_ptr()).rd_rel };
-    rights::check_owners_encoding(&extension, form.relowner, &name)?;
-    if mode == Mode::Async && form.relpersistence as u8 == pg_sys::RELPERSISTENCE_TEMP {
-        return Err(Failure::new(
-            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("temporary table {name} cannot be attached with mode 'async'"),
-        )
-        .detail("Nobody but this session can read its rows, the worker that encodes them included.")
-        .hint("Attach it with mode 'sync', or make it an ordinary table.")
-        .into());
+    let owner = unsafe { (*(*relation.as_ptr()).rd_rel).relowner };
+    rights::check_owners_encoding(&extension, owner, &name)?;
+    if mode == Mode::Async && rights::is_temporary(table) {
+        return Err(write::temporary(&name).into());
     }
     let model = models::resolve(&extension, model)?;
     let image_column = Column::find(&relation, image)?;
@@ -130,7 +125,8 @@ fn clip_attach(
         }
     }
     errors::forget(&extension, table, embedding)?;
-    let [outdate, ingest] = ["pgclip_before_", "pgclip_"].map(|p| trigger_name(p, embedding));
+    let [outdate, ingest] =
+        ["pgclip_before_", "pgclip_"].map(|prefix| trigger_name(&relation, prefix, embedding));
     let image = quoted(image);
     let schema = extension.schema_name();
     run(&format!(
@@ -349,13 +345,23 @@ fn refuse_attached(
     }
 }
 
-/// A prefix and the column's name, cut to the length of an identifier.
-fn trigger_name(prefix: &str, embedding: &str) -> String {
-    let mut name = format!("{prefix}{embedding}");
-    while name.len() >= pg_sys::NAMEDATALEN as usize {
+/// A prefix and the column's name, cut to the length of an identifier; with a number where the table has
+/// a trigger of that name.
+fn trigger_name(relation: &PgRelation, prefix: &str, embedding: &str) -> String {
+    let taken = binding::trigger_names(relation);
+    let of = |end: &str| cut(&format!("{prefix}{embedding}"), end);
+    let numbered = (1..).map(|number: u32| of(&number.to_string()));
+    let mut names = std::iter::once(of("")).chain(numbered);
+    quoted(names.find(|name| !taken.contains(name)).unwrap_or_default())
+}
+
+/// A name that ends with `end`, of which so many characters are cut that an identifier has room for it.
+pub fn cut(name: &str, end: &str) -> String {
+    let mut name = name.to_owned();
+    while name.len() + end.len() >= pg_sys::NAMEDATALEN as usize {
         name.pop();
     }
-    quoted(name)
+    name + end
 }
 
 pub fn qualified(relation: &PgRelation) -> String {

@@ -214,6 +214,10 @@ struct Pass {
 
 impl Walk<'_> {
     fn run(&mut self) -> Result<(), Failure> {
+        let snapshot = Snapshot::take();
+        self.errors().prune()?;
+        snapshot.release();
+        commit();
         let mut wait = false;
         loop {
             let pass = self.pass(wait)?;
@@ -265,6 +269,10 @@ impl Walk<'_> {
         }
     }
 
+    fn errors(&self) -> Errors<'_> {
+        Errors { extension: self.extension, relation: self.leaf, embedding: self.embedding }
+    }
+
     /// Leaves out rows that failed before.
     fn wanted(
         &self,
@@ -275,9 +283,8 @@ impl Walk<'_> {
         if self.retry || tids.is_empty() || !part.target.has_errors {
             return Ok(tids);
         }
-        let errors =
-            Errors { extension: self.extension, relation: self.leaf, embedding: self.embedding };
-        let failed: std::collections::HashSet<String> = errors.among(&keys)?.into_iter().collect();
+        let failed = self.errors().among(&keys)?;
+        let failed: std::collections::HashSet<String> = failed.into_iter().collect();
         let kept = tids.into_iter().zip(keys).filter(|(_, key)| !failed.contains(key));
         Ok(kept.map(|(tid, _)| tid).collect())
     }

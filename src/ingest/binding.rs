@@ -15,6 +15,10 @@ use crate::encode::failure::Failure;
 use crate::encode::models::{self, Model};
 use crate::extension::Extension;
 
+/// AFTER INSERT OR UPDATE FOR EACH ROW; the view `clip_binding` knows it too.
+const OUR_TYPE: u32 =
+    pg_sys::TRIGGER_TYPE_ROW | pg_sys::TRIGGER_TYPE_INSERT | pg_sys::TRIGGER_TYPE_UPDATE;
+
 /// A column's attachment, as its trigger has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
@@ -72,7 +76,12 @@ impl Binding {
                 )
                 .hint("Drop the trigger and call clip_attach.")
             };
-            if trigger.tgnattr < 2 || trigger.tgnargs < 2 || trigger.tgdeferrable {
+            if trigger.tgnattr < 2
+                || trigger.tgnargs < 2
+                || trigger.tgdeferrable
+                || trigger.tgtype as u32 != OUR_TYPE
+                || !trigger.tgqual.is_null()
+            {
                 return Err(foreign());
             }
             let argument =
@@ -144,8 +153,26 @@ pub unsafe fn triggers<'a>(
     relation: pg_sys::Relation,
     function: pg_sys::Oid,
 ) -> impl Iterator<Item = &'a pg_sys::Trigger> {
+    // SAFETY: the caller's promise.
+    unsafe { all(relation) }.iter().filter(move |trigger| trigger.tgfoid == function)
+}
+
+/// The names of a relation's triggers, whatever they call.
+pub fn trigger_names(relation: &PgRelation) -> Vec<String> {
+    // SAFETY: the relation is open; a name is copied.
+    unsafe {
+        let name = |trigger: &pg_sys::Trigger| {
+            CStr::from_ptr(trigger.tgname).to_string_lossy().into_owned()
+        };
+        all(relation.as_ptr()).iter().map(name).collect()
+    }
+}
+
+/// # Safety
+/// The relation must stay open as long as the result is in use.
+unsafe fn all<'a>(relation: pg_sys::Relation) -> &'a [pg_sys::Trigger] {
     // SAFETY: the caller's promise; the count stands beside the array.
-    let all: &[pg_sys::Trigger] = unsafe {
+    unsafe {
         match (*relation).trigdesc {
             none if none.is_null() => &[],
             some => {
@@ -153,8 +180,7 @@ pub unsafe fn triggers<'a>(
                 std::slice::from_raw_parts((*some).triggers, count)
             }
         }
-    };
-    all.iter().filter(move |trigger| trigger.tgfoid == function)
+    }
 }
 
 /// OID of one of the extension's trigger functions.

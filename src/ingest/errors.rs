@@ -4,6 +4,7 @@
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_sys};
 
+use super::standing::Pages;
 use crate::encode::failure::Failure;
 use crate::extension::Extension;
 
@@ -68,6 +69,15 @@ impl Errors<'_> {
         found.map(Option::unwrap_or_default).map_err(broken)
     }
 
+    /// Removes entries of rows that are gone, or have an embedding or no image by now.
+    pub fn prune(&self) -> Result<(), Failure> {
+        let mut pages = Pages::of(self.extension, self.relation, self.embedding);
+        while let Some(page) = pages.next()? {
+            self.clear(&page.gone())?;
+        }
+        Ok(())
+    }
+
     /// Removes the entries of rows that have an embedding now, or are gone.
     pub fn clear(&self, keys: &[String]) -> Result<(), Failure> {
         let query = format!("DELETE FROM {} WHERE {OURS} AND {KEYS}", self.table());
@@ -85,14 +95,16 @@ const OURS: &str = "relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
 const KEYS: &str = "pg_catalog.md5(key::pg_catalog.text) OPERATOR(pg_catalog.=) ANY \
     (ARRAY(SELECT pg_catalog.md5(k) FROM pg_catalog.unnest($3::pg_catalog.text[]) AS k))";
 
-/// Removes all entries of a column, of its table's partitions as well.
+/// Removes all entries of a column, of its table's partitions as well, and those of tables that are gone.
 pub fn forget(
     extension: &Extension,
     relation: pg_sys::Oid,
     embedding: &str,
 ) -> Result<(), Failure> {
     let query = format!(
-        "DELETE FROM {} WHERE embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name \
+        "DELETE FROM {} AS e WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class AS c \
+         WHERE c.oid OPERATOR(pg_catalog.=) e.relation::pg_catalog.oid) \
+         OR embedding OPERATOR(pg_catalog.=) $2::pg_catalog.name \
          AND (relation::pg_catalog.oid OPERATOR(pg_catalog.=) $1 \
          OR relation::pg_catalog.oid OPERATOR(pg_catalog.=) ANY (ARRAY( \
          SELECT relid::pg_catalog.oid FROM pg_catalog.pg_partition_tree($1::pg_catalog.regclass))))",

@@ -19,5 +19,6 @@ mod queue;
 pub mod reencode;
 mod rights;
 mod row;
+mod standing;
 mod trigger;
 mod write;

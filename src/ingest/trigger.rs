@@ -6,14 +6,14 @@ use std::collections::BTreeSet;
 use std::ffi::c_void;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{pg_guard, pg_sys};
+use pgrx::{PgTupleDesc, pg_guard, pg_sys};
 
 use super::binding::{self, Binding, Mode};
-use super::image::Raw;
+use super::image::{Kind, Raw};
 use super::queue;
 use super::row::Row;
 use crate::encode::failure::Failure;
-use crate::extension::Extension;
+use crate::extension::{Extension, base_type, quoted};
 
 /// What is to be done about a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,7 +64,11 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
         let old = if update { Some(both(data.tg_trigtuple)?) } else { None };
         let action = Action::decide(image, embedding, old);
         if action == Action::Nothing {
-            return Ok(());
+            let comes = old.is_none_or(|(before, _)| before.bytes() != image.bytes());
+            return match comes && !image.is_null() {
+                true => permit(fcinfo, &extension, data.tg_relation, &binding, image),
+                false => Ok(()),
+            };
         }
         let level = (&raw const *data).cast::<c_void>() as usize;
         let target = queue::target(level, &extension, data.tg_relation, binding)?;
@@ -84,6 +88,54 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
             Ok(image) => queue::push(level, row, image),
             Err(failure) => refuse(&row, failure),
         }
+    }
+}
+
+/// Refuses an image that comes with its embedding from who has no right to it: encoded later, by the backfill
+/// or with another model, it would be with the rights of the table's owner, and tell what it shows.
+///
+/// # Safety
+/// The relation must be open, and the call its trigger's.
+unsafe fn permit(
+    fcinfo: pg_sys::FunctionCallInfo,
+    extension: &Extension,
+    relation: pg_sys::Relation,
+    binding: &Binding,
+    image: Raw,
+) -> Result<(), Failure> {
+    // SAFETY: the caller's promise. The call's data is the trigger's own, and lasts as its statement.
+    unsafe {
+        let columns = PgTupleDesc::from_pg_unchecked((*relation).rd_att);
+        let at = usize::try_from(binding.image - 1).ok();
+        let Some(column) = at.and_then(|at| columns.get(at)) else { return Ok(()) };
+        let base = base_type(column.atttypid);
+        if base == pg_sys::BYTEAOID {
+            return Ok(());
+        }
+        let missing = |failure: Failure| {
+            failure.detail(format!(
+                "Column {} has images that lie elsewhere. Whoever writes one needs the right to it, also where its embedding is given.",
+                quoted(column.name())
+            ))
+        };
+        // A right to a root is asked for once a statement and user.
+        let call = &mut *(*fcinfo).flinfo;
+        let user = pg_sys::GetUserId();
+        let known = call.fn_extra.cast::<pg_sys::Oid>();
+        if binding.root.is_some() && !known.is_null() && *known == user {
+            return Ok(());
+        }
+        let kind = Kind::of_column(extension, base, binding.root.as_deref()).map_err(missing)?;
+        let Some(kind) = kind else { return Ok(()) };
+        if binding.root.is_none() {
+            return kind.check(image).map_err(missing);
+        }
+        if known.is_null() {
+            let size = size_of::<pg_sys::Oid>();
+            call.fn_extra = pg_sys::MemoryContextAlloc(call.fn_mcxt, size);
+        }
+        *call.fn_extra.cast() = user;
+        Ok(())
     }
 }
 

@@ -10,16 +10,17 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
 use super::attributes::Filling;
-use super::binding::{Binding, OnError};
+use super::binding::{Binding, Mode, OnError};
 use super::errors::Errors;
 use super::image::{Kind, Raw};
 use super::key::{self, Key};
 use super::row::Row;
+use crate::context::Discretion;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::encode::models::Model;
 use crate::encode::requests::{Item, to_embedding};
-use crate::extension::{Extension, Identity, namespace_name, quoted};
+use crate::extension::{Extension, Identity, base_type, namespace_name, quoted};
 use crate::{read, rights};
 
 /// The attached column of one relation, ready for writing.
@@ -31,6 +32,8 @@ pub struct Target {
     pub owner: pg_sys::Oid,
     /// Who writes in the statement that wrote the rows: its user, if he may, else the owner.
     pub writer: pg_sys::Oid,
+    /// Whether errors would show the statement's user more than he may read.
+    discreet: bool,
     /// Qualified and quoted.
     pub table: String,
     image_name: String,
@@ -85,6 +88,9 @@ impl Target {
             .detail("It is not an ordinary table.")
             .hint("Leave foreign tables out of a partitioned table that is attached."));
         }
+        if binding.mode == Mode::Async && rights::is_temporary(open.oid()) {
+            return Err(temporary(&table));
+        }
         let columns = open.tuple_desc();
         let column = |number: i16| {
             let at = usize::try_from(number - 1).ok();
@@ -111,6 +117,7 @@ impl Target {
             true => user,
             false => owner,
         };
+        let discreet = writer != user && !rights::sees_all_of(open.oid());
         // The owner's triggers and checks run with his rights then, and find what the caller put into his
         // temporary schema.
         if writer == owner && rights::brings_temporary_objects(owner) && has_code(open.oid())? {
@@ -158,6 +165,7 @@ impl Target {
             model,
             owner,
             writer,
+            discreet,
             table,
             image_name,
             embedding_name,
@@ -254,6 +262,7 @@ impl Target {
             given.iter().map(|value| if value.is_some() { b' ' } else { b'n' }).collect();
         let mut values: Vec<pg_sys::Datum> =
             given.into_iter().map(|value| value.unwrap_or(pg_sys::Datum::null())).collect();
+        let _discretion = self.discreet.then(Discretion::begin);
         // SAFETY: as many values as the plan has parameters, of their types, which outlive the call.
         let (code, count) = unsafe {
             let nulls = nulls.as_ptr().cast();
@@ -338,10 +347,14 @@ fn has_code(relation: pg_sys::Oid) -> Result<bool, Failure> {
     Ok(read::one::<bool>(QUERY, &[relation.into()])?.unwrap_or(true))
 }
 
-/// The type below a domain.
-fn base_type(oid: pg_sys::Oid) -> pg_sys::Oid {
-    // SAFETY: a catalog lookup.
-    unsafe { pg_sys::getBaseType(oid) }
+/// Where rows of a temporary table were to wait for the worker.
+pub fn temporary(table: &str) -> Failure {
+    Failure::new(
+        Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+        format!("temporary table {table} cannot be attached with mode 'async'"),
+    )
+    .detail("Nobody but this session can read its rows, the worker that encodes them included.")
+    .hint("Attach it with mode 'sync', or make it an ordinary table.")
 }
 
 fn not_ours(binding: &Binding) -> Failure {

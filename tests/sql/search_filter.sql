@@ -85,6 +85,27 @@ SELECT * FROM text_search(NULL::photos, 'x', filter => '{"place": "(1,1)"}');
 SELECT * FROM text_search(NULL::photos, 'x', filter => '{"tags": ["{t1,all}"]}');
 SELECT hits('{"place": {"<>": null}}');
 
+-- Values of these would be read by running somebody's checks with the searcher's rights.
+CREATE FUNCTION told(anyelement) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN RAISE WARNING 'the check ran'; RETURN true; END$$;
+CREATE DOMAIN checked AS text CHECK (told(VALUE));
+CREATE TYPE part AS (a checked, b int);
+CREATE TYPE checked_range AS RANGE (subtype = checked);
+CREATE TABLE parts (id int PRIMARY KEY, part part, list checked[], parts part[], range checked_range, multirange checked_multirange, plain text[], numbers int4range, embedding embedding(128));
+CREATE DOMAIN wrapped AS checked[];
+ALTER TABLE parts ADD wrapped wrapped;
+CREATE DOMAIN padded AS char(6);
+ALTER TABLE parts ADD padded padded;
+INSERT INTO parts (id, plain, numbers, padded, embedding) VALUES (1, '{a}', '[1,3)', 'abcd', encode_text('x'));
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"part": "(x,1)"}');
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"list": "{x}"}');
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"parts": ["{}"]}');
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"range": "[a,b)"}');
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"multirange": {"<": "{[a,b)}"}}');
+SELECT * FROM text_search(NULL::parts, 'x', filter => '{"wrapped": "{x}"}');
+SELECT (hit).id FROM text_search(NULL::parts, 'x', filter => '{"part": null, "list": null, "plain": "{a}", "numbers": "[1,2]"}');
+-- A domain's value is compared in its whole length.
+SELECT (hit).id FROM text_search(NULL::parts, 'x', filter => '{"padded": "abcd"}');
+
 -- Rights are the caller's: a column that may not be read cannot be filtered on.
 CREATE ROLE filter_reader;
 GRANT SELECT (id, embedding) ON photos TO filter_reader;

@@ -1,13 +1,14 @@
 //! A filter's conditions on the columns of a relation. Its own file because all of it is the
 //! catalog's: the type of a column, that type's comparison operators and its input function.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int};
 
 use pgrx::pg_sys::Datum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::parse::{Condition, Operator, Test};
+use crate::context::Context;
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
 use crate::extension::{namespace_name, quoted, type_name};
@@ -48,6 +49,19 @@ pub fn bind(
             "It can be tested for NULL: {{\"{name}\": null}} or {{\"{name}\": {{\"<>\": null}}}}."
         )));
     }
+    if matches!(test, Test::One(..) | Test::List(..)) && reads_by_users_code(column.base) {
+        return Err(Failure::new(
+            Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!(
+                "column {} of {} is of type {}, which a filter cannot compare",
+                column.quoted,
+                source.name,
+                type_name(column.base)
+            ),
+        )
+        .detail("Reading a value of it could call code of whoever made the types of its parts.")
+        .hint("Search a view that shows the parts to compare as columns of their own."));
+    }
     let number = first + parameters.len();
     Ok(match test {
         Test::Null => format!("t.{} IS NULL", column.quoted),
@@ -64,6 +78,24 @@ pub fn bind(
             format!("{} {operator} {any} (${number})", column.compared())
         }
     })
+}
+
+/// Whether the input function of a type that is no domain may run a domain's checks: as that of a composite
+/// type, an array or a range of such.
+fn reads_by_users_code(of: pg_sys::Oid) -> bool {
+    // SAFETY: catalog lookups by OID, which give InvalidOid where there is nothing.
+    unsafe {
+        let part = match pg_sys::get_typtype(of) as u8 {
+            pg_sys::TYPTYPE_COMPOSITE | pg_sys::TYPTYPE_DOMAIN => return true,
+            pg_sys::TYPTYPE_RANGE => pg_sys::get_range_subtype(of),
+            pg_sys::TYPTYPE_MULTIRANGE => {
+                pg_sys::get_range_subtype(pg_sys::get_multirange_range(of))
+            }
+            // The element of a fixed array such as point is no domain.
+            _ => pg_sys::get_element_type(of),
+        };
+        part != pg_sys::InvalidOid && reads_by_users_code(part)
+    }
 }
 
 /// The operator of a column's type, as SQL: that of the type's default B-tree operator class.
@@ -145,7 +177,7 @@ impl Input {
     /// The value; where it is none, the type's own error with the column as its context.
     fn read(self, column: &Column, text: &str) -> Datum {
         let text = CString::new(text).expect("jsonb holds no zero byte");
-        let context = Context::push(column);
+        let context = Context::push(format!("filter on column {}", column.quoted));
         // SAFETY: the function is the type's; the value lives in the current memory context.
         let value = unsafe {
             let text = text.as_ptr().cast_mut();
@@ -195,49 +227,4 @@ fn list(
         );
         Ok((array, Datum::from(made)))
     }
-}
-
-unsafe extern "C-unwind" {
-    fn errcontext_msg(format: *const c_char, ...) -> c_int;
-}
-
-/// A line of context for errors, as long as it is pushed.
-///
-/// It is in PostgreSQL's memory, and an error leaves it in place: pgrx raises an error of a function
-/// that it called a second time, at the end of ours, and only then are contexts asked. Whoever
-/// catches the error in the end takes all contexts off.
-struct Context(*mut pg_sys::ErrorContextCallback);
-
-impl Context {
-    fn push(column: &Column) -> Self {
-        let text = CString::new(format!("filter on column {}", column.quoted));
-        let text = text.expect("a name holds no zero byte");
-        // SAFETY: both allocations live in the memory of the call, as long as an error that leaves
-        // it is being handled.
-        unsafe {
-            let callback = pg_sys::palloc0(size_of::<pg_sys::ErrorContextCallback>())
-                .cast::<pg_sys::ErrorContextCallback>();
-            (*callback).previous = pg_sys::error_context_stack;
-            (*callback).callback = Some(tell);
-            (*callback).arg = pg_sys::pstrdup(text.as_ptr()).cast();
-            pg_sys::error_context_stack = callback;
-            Self(callback)
-        }
-    }
-
-    fn pop(self) {
-        // SAFETY: it is the topmost context, since what was called has returned.
-        unsafe {
-            pg_sys::error_context_stack = (*self.0).previous;
-            pg_sys::pfree((*self.0).arg);
-            pg_sys::pfree(self.0.cast());
-        }
-    }
-}
-
-/// # Safety
-/// Called by PostgreSQL with what [`Context::push`] put there.
-unsafe extern "C-unwind" fn tell(text: *mut c_void) {
-    // SAFETY: a format with one string, and a string.
-    unsafe { errcontext_msg(c"%s".as_ptr(), text.cast::<c_char>()) };
 }

@@ -3,13 +3,18 @@
 //! written; its indexes are built; then one short transaction puts it in the old one's place.
 //!
 //! Each part commits, and looks first at what an earlier call left, so a call that was cut short is
-//! repeated and goes on. What depends on the old column, beside its indexes, is refused at the start.
+//! repeated and goes on. What else there is about the old column is taken over ([`indexes`], [`kept`]), or
+//! refused at the start.
+
+mod indexes;
+mod kept;
 
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
-use super::attach::{open_owned, qualified};
+use self::kept::Triggers;
+use super::attach::{cut, open_owned, qualified};
 use super::backfill::{self, commit, expect_commits};
 use super::binding::{Binding, Mode, OnError};
 use crate::encode::failure::Failure;
@@ -50,11 +55,10 @@ fn clip_reencode(
     commit();
     let mut change = change;
     change.hold()?;
-    for index in change.indexes()? {
+    for index in indexes::all(&change)? {
         change.hold()?;
-        if let Some(index) = change.indexes()?.into_iter().find(|other| other.name == index.name)
-            && !index.there
-        {
+        let found = indexes::all(&change)?.into_iter().find(|found| found.number == index.number);
+        if let Some(index) = found.filter(|found| !found.is_built()) {
             run(&index.create)?;
         }
         commit();
@@ -79,16 +83,6 @@ struct Change {
     binding: Binding,
     /// Its attributes, as the option of `clip_attach`.
     attributes: Option<String>,
-}
-
-/// An index of the old column, and how it is built on the second one.
-struct Index {
-    name: String,
-    schema: String,
-    /// The second column's.
-    next: String,
-    create: String,
-    there: bool,
 }
 
 impl Change {
@@ -166,8 +160,15 @@ impl Change {
         };
         change.refuse_relatives()?;
         change.refuse_dependents()?;
+        change.refuse_what_would_be_lost()?;
         match state {
-            Some(begun) if begun.digest == model.digest() => {}
+            Some(begun) if change.is_begun(&begun, &model) => {}
+            // The first column was attached otherwise meanwhile.
+            Some(begun) if begun.digest == model.digest() => {
+                change.detach(&change.next)?;
+                change.attach(&change.next)?;
+                change.switch_like_first()?;
+            }
             Some(begun) => {
                 return Err(occupied(&change.name, &change.next)
                     .detail(format!("A change to model \"{}\" was begun.", begun.model)));
@@ -231,24 +232,79 @@ impl Change {
         }
     }
 
-    /// Makes the second column, stored as the first.
+    /// What could be neither taken over nor seen among the dependents.
+    fn refuse_what_would_be_lost(&self) -> Result<(), Failure> {
+        let query = "SELECT CASE WHEN a.attnotnull THEN 'is NOT NULL' \
+             WHEN t.typtype OPERATOR(pg_catalog.=) 'd'::pg_catalog.\"char\" THEN 'is of a domain' \
+             WHEN EXISTS (SELECT FROM pg_catalog.pg_seclabel AS l \
+             WHERE l.classoid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass::pg_catalog.oid \
+             AND l.objoid OPERATOR(pg_catalog.=) $1 \
+             AND l.objsubid OPERATOR(pg_catalog.=) a.attnum::pg_catalog.int4) THEN 'has a security label' END \
+             FROM pg_catalog.pg_attribute AS a \
+             JOIN pg_catalog.pg_type AS t ON t.oid OPERATOR(pg_catalog.=) a.atttypid \
+             WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2";
+        match read::one::<String>(query, &[self.table.into(), self.embedding.as_str().into()])? {
+            None => Ok(()),
+            Some(what) => Err(Failure::new(
+                Code::ERRCODE_FEATURE_NOT_SUPPORTED,
+                format!(
+                    "cannot change the model of column {} of table {} because it {what}",
+                    quoted(&self.embedding),
+                    self.name
+                ),
+            )
+            .detail("The second column, which takes its place, would not be.")
+            .hint("Take that from the column first, and give it back afterwards.")),
+        }
+    }
+
+    /// Whether the second column is attached as this change would attach it.
+    fn is_begun(&self, begun: &Binding, model: &Model) -> bool {
+        let first = &self.binding;
+        begun.digest == model.digest()
+            && begun.model == model.name
+            && begun.image == first.image
+            && begun.mode == first.mode
+            && begun.on_error == first.on_error
+            && begun.root == first.root
+            && begun.attributes == first.attributes
+    }
+
+    /// Makes the second column, like the first.
     fn add(&self, model: &Model) -> Result<(), Failure> {
         let (table, next) = (&self.name, quoted(&self.next));
         let schema = self.extension.schema_name();
-        run(&format!(
-            "ALTER TABLE {table} ADD COLUMN {next} {schema}.embedding({})",
-            model.dimensions
-        ))?;
-        let storage = self.text(
-            "SELECT CASE attstorage::pg_catalog.text COLLATE pg_catalog.\"C\" \
-             WHEN 'p'::pg_catalog.text THEN 'PLAIN' WHEN 'e'::pg_catalog.text THEN 'EXTERNAL' \
-             WHEN 'm'::pg_catalog.text THEN 'MAIN' ELSE 'EXTENDED' END FROM pg_catalog.pg_attribute \
+        let modified = read::one::<bool>(
+            "SELECT atttypmod OPERATOR(pg_catalog.>=) 0 FROM pg_catalog.pg_attribute \
              WHERE attrelid OPERATOR(pg_catalog.=) $1 AND attname OPERATOR(pg_catalog.=) $2",
+            &[self.table.into(), self.embedding.as_str().into()],
         )?;
-        if let Some(storage) = storage {
-            run(&format!("ALTER TABLE {table} ALTER COLUMN {next} SET STORAGE {storage}"))?;
+        let dimensions = match modified {
+            Some(true) => format!("({})", model.dimensions),
+            _ => String::new(),
+        };
+        run(&format!("ALTER TABLE {table} ADD COLUMN {next} {schema}.embedding{dimensions}"))?;
+        kept::of_column(self)?.iter().try_for_each(|command| run(command))?;
+        self.attach(&self.next)?;
+        self.switch_like_first()
+    }
+
+    /// Rows that the first column's trigger does not see, as those of a replication, the second's does
+    /// not, and the other way round.
+    fn switch_like_first(&self) -> Result<(), Failure> {
+        let first = Triggers::of(self, &self.embedding)?;
+        let next = Triggers::of(self, &self.next)?;
+        let pairs = first.ingest.iter().zip(&next.ingest);
+        // Those of the image are all alike, but for the last one, which has just come.
+        let outdate =
+            next.outdate.split_last().and_then(|(new, known)| Some((known.first()?, new)));
+        let pairs = pairs.chain(outdate);
+        for (first, next) in pairs {
+            for command in first.give(&self.name, &next.name, false) {
+                run(&command)?;
+            }
         }
-        self.attach(&self.next)
+        Ok(())
     }
 
     fn attach(&self, column: &str) -> Result<(), Failure> {
@@ -285,110 +341,42 @@ impl Change {
         read::execute(&query, &[self.table.into(), column.into()])
     }
 
-    /// The old column's indexes.
-    fn indexes(&self) -> Result<Vec<Index>, Failure> {
-        let query = "SELECT c.relname::pg_catalog.text, n.nspname::pg_catalog.text, \
-             (SELECT pg_catalog.string_agg( \
-                 CASE WHEN a.attname OPERATOR(pg_catalog.=) $2 THEN $3 \
-                 ELSE pg_catalog.quote_ident(a.attname::pg_catalog.text) END \
-                 OPERATOR(pg_catalog.||) CASE WHEN k.position OPERATOR(pg_catalog.>) i.indnkeyatts THEN '' ELSE \
-                 pg_catalog.concat( \
-                 CASE WHEN co.oid IS NOT NULL THEN pg_catalog.format(' COLLATE %I.%I', cn.nspname, co.collname) END, \
-                 pg_catalog.format(' %I.%I', opn.nspname, op.opcname), \
-                 CASE WHEN pg_catalog.pg_index_column_has_property(i.indexrelid, k.position::pg_catalog.int4, 'desc') THEN ' DESC' END, \
-                 CASE WHEN pg_catalog.pg_index_column_has_property(i.indexrelid, k.position::pg_catalog.int4, 'nulls_first') THEN ' NULLS FIRST' \
-                 WHEN pg_catalog.pg_index_column_has_property(i.indexrelid, k.position::pg_catalog.int4, 'nulls_last') THEN ' NULLS LAST' END) END, \
-                 CASE WHEN k.position OPERATOR(pg_catalog.=) (i.indnkeyatts::pg_catalog.int8 OPERATOR(pg_catalog.+) 1) \
-                 THEN ') INCLUDE (' ELSE ', ' END ORDER BY k.position) \
-             FROM ROWS FROM (pg_catalog.unnest(i.indkey::pg_catalog.int2[]), \
-                 pg_catalog.unnest(i.indclass::pg_catalog.oid[]), \
-                 pg_catalog.unnest(i.indcollation::pg_catalog.oid[])) \
-                 WITH ORDINALITY AS k (number, class, coll, position) \
-             JOIN pg_catalog.pg_attribute AS a ON a.attrelid OPERATOR(pg_catalog.=) i.indrelid \
-                 AND a.attnum OPERATOR(pg_catalog.=) k.number \
-             LEFT JOIN pg_catalog.pg_opclass AS op ON op.oid OPERATOR(pg_catalog.=) k.class \
-             LEFT JOIN pg_catalog.pg_namespace AS opn ON opn.oid OPERATOR(pg_catalog.=) op.opcnamespace \
-             LEFT JOIN pg_catalog.pg_collation AS co ON co.oid OPERATOR(pg_catalog.=) k.coll \
-             LEFT JOIN pg_catalog.pg_namespace AS cn ON cn.oid OPERATOR(pg_catalog.=) co.collnamespace), \
-             m.amname::pg_catalog.text, pg_catalog.array_to_string(c.reloptions, ', '), \
-             s.spcname::pg_catalog.text, \
-             EXISTS (SELECT FROM pg_catalog.pg_class AS x WHERE x.relnamespace OPERATOR(pg_catalog.=) c.relnamespace \
-                 AND x.relname OPERATOR(pg_catalog.=) pg_catalog.concat(pg_catalog.left(c.relname::pg_catalog.text, 50), $4) \
-                 AND EXISTS (SELECT FROM pg_catalog.pg_index AS xi WHERE xi.indexrelid OPERATOR(pg_catalog.=) x.oid \
-                 AND xi.indrelid OPERATOR(pg_catalog.=) $1)) \
-             FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid OPERATOR(pg_catalog.=) i.indexrelid \
-             JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace \
-             JOIN pg_catalog.pg_am AS m ON m.oid OPERATOR(pg_catalog.=) c.relam \
-             LEFT JOIN pg_catalog.pg_tablespace AS s ON s.oid OPERATOR(pg_catalog.=) c.reltablespace \
-             WHERE i.indrelid OPERATOR(pg_catalog.=) $1 AND EXISTS (SELECT FROM pg_catalog.pg_attribute AS e \
-             WHERE e.attrelid OPERATOR(pg_catalog.=) $1 AND e.attname OPERATOR(pg_catalog.=) $2 \
-             AND e.attnum OPERATOR(pg_catalog.=) ANY (i.indkey::pg_catalog.int2[])) ORDER BY c.oid";
-        let next_column = quoted(&self.next);
-        let arguments = [
-            self.table.into(),
-            self.embedding.as_str().into(),
-            next_column.as_str().into(),
-            SUFFIX.into(),
-        ];
-        read::all(query, &arguments, |row| {
-            let text = |at| row.get::<String>(at);
-            let name = text(1)?.unwrap_or_default();
-            let next: String = name.chars().take(50).chain(SUFFIX.chars()).collect();
-            let mut create = format!(
-                "CREATE INDEX {} ON {} USING {} ({})",
-                quoted(&next),
-                self.name,
-                quoted(text(4)?.unwrap_or_default()),
-                text(3)?.unwrap_or_default()
-            );
-            if let Some(options) = text(5)? {
-                create.push_str(&format!(" WITH ({options})"));
-            }
-            if let Some(tablespace) = text(6)? {
-                create.push_str(&format!(" TABLESPACE {}", quoted(tablespace)));
-            }
-            let (schema, there) = (text(2)?.unwrap_or_default(), row.get(7)?);
-            Ok(Index { name, schema, next, create, there: there.unwrap_or_default() })
-        })
-    }
-
     /// Puts the second column in the place of the first, in the present transaction.
     fn swap(&self) -> Result<(), Failure> {
         let (table, old, next) = (&self.name, quoted(&self.embedding), quoted(&self.next));
         run(&format!("LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))?;
+        self.refuse_relatives()?;
         self.refuse_dependents()?;
-        let indexes = self.indexes()?;
-        if let Some(index) = indexes.iter().find(|index| !index.there) {
+        self.refuse_what_would_be_lost()?;
+        let indexes = indexes::all(self)?;
+        if let Some(index) = indexes.iter().find(|index| !index.is_built()) {
             return Err(Failure::new(
                 Code::ERRCODE_OBJECT_IN_USE,
                 format!("index {} was made meanwhile", quoted(&index.name)),
             )
             .hint("Call clip_reencode again: it goes on where it stands."));
         }
-        let grants = self.text(
-            "SELECT pg_catalog.string_agg(pg_catalog.format('GRANT %s (%I) ON %s TO %s%s', \
-             g.privilege_type, $2, $3, CASE WHEN g.grantee OPERATOR(pg_catalog.=) 0::pg_catalog.oid \
-             THEN 'PUBLIC' ELSE \
-             pg_catalog.quote_ident(pg_catalog.pg_get_userbyid(g.grantee)::pg_catalog.text) END, \
-             CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), '; ') \
-             FROM pg_catalog.pg_attribute AS a, pg_catalog.aclexplode(a.attacl) AS g \
-             WHERE a.attrelid OPERATOR(pg_catalog.=) $1 AND a.attname OPERATOR(pg_catalog.=) $2",
-        )?;
+        kept::of_column(self)?.iter().try_for_each(|command| run(command))?;
+        let before = Triggers::of(self, &self.embedding)?;
+        let second = Triggers::of(self, &self.next)?.ingest;
         self.detach(&self.embedding)?;
-        // Under a name that no column has, since clip_detach and clip_attach forget a column's errors.
-        self.rename_entries(&self.next, "")?;
-        self.detach(&self.next)?;
         run(&format!("ALTER TABLE {table} DROP COLUMN {old}"))?;
         run(&format!("ALTER TABLE {table} RENAME COLUMN {next} TO {old}"))?;
-        for index in &indexes {
-            let built = format!("{}.{}", quoted(&index.schema), quoted(&index.next));
-            run(&format!("ALTER INDEX {built} RENAME TO {}", quoted(&index.name)))?;
+        let mut commands: Vec<String> =
+            indexes.iter().flat_map(|index| index.replace(table)).collect();
+        // The second column's triggers follow it; they take the names and the states of the first's.
+        if let Some((first, second)) = before.ingest.as_ref().zip(second) {
+            commands.extend(first.give(table, &second.name, true));
         }
-        if let Some(grants) = grants {
-            run(&grants)?;
+        let left = Triggers::of(self, &self.embedding)?.outdate;
+        let is_left = |name: &str| left.iter().any(|trigger| trigger.name == name);
+        let dropped = before.outdate.iter().find(|trigger| !is_left(&trigger.name));
+        let second = left.last();
+        if let Some((first, second)) = dropped.zip(second) {
+            commands.extend(first.give(table, &second.name, true));
         }
-        self.attach(&self.embedding)?;
-        self.rename_entries("", &self.embedding)
+        commands.iter().try_for_each(|command| run(command))?;
+        self.rename_entries(&self.next, &self.embedding)
     }
 
     /// What the extension's tables say about a column, said about another.
@@ -410,24 +398,11 @@ impl Change {
         }
         Ok(())
     }
-
-    /// The single text of a query on the table, the old column and the table's name.
-    fn text(&self, query: &str) -> Result<Option<String>, Failure> {
-        // Every query has all three, whether it uses them or not.
-        let query = format!("{query} AND ($3 IS NOT NULL)");
-        let arguments =
-            [self.table.into(), self.embedding.as_str().into(), self.name.as_str().into()];
-        read::one(&query, &arguments)
-    }
 }
 
 /// Name of the second column of a column.
 pub fn second_name(embedding: &str) -> String {
-    let mut name = embedding.to_owned();
-    while name.len() + SUFFIX.len() >= pg_sys::NAMEDATALEN as usize {
-        name.pop();
-    }
-    name + SUFFIX
+    cut(embedding, SUFFIX)
 }
 
 fn occupied(table: &str, column: &str) -> Failure {
