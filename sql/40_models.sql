@@ -6,10 +6,13 @@ CREATE TABLE clip_model (
     directory text NOT NULL,
     dimensions integer NOT NULL,
     logit_scale real NOT NULL,
+    logit_bias real, -- of models that were trained with a sigmoid
     architecture text NOT NULL,
     precision text NOT NULL,
     digest bytea NOT NULL CHECK (pg_catalog.octet_length(digest) OPERATOR(pg_catalog.=) 32),
-    builtin boolean NOT NULL
+    builtin boolean NOT NULL,
+    -- the mean of many texts' embeddings: the model's own, or computed when it was registered
+    mean_text_embedding real[]
 );
 COMMENT ON TABLE clip_model IS
     'registered models; changed by clip_register_model and clip_drop_model, shown by clip_models';
@@ -39,6 +42,7 @@ CREATE VIEW clip_models AS
            m.architecture,
            m.precision,
            m.logit_scale,
+           m.logit_bias,
            pg_catalog.encode(m.digest, 'hex'::pg_catalog.text) AS digest,
            CASE WHEN pg_catalog.pg_has_role('pg_read_server_files'::pg_catalog.name,
                                             'USAGE'::pg_catalog.text)

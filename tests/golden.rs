@@ -40,7 +40,7 @@ fn register(cluster: &Cluster, client: &mut Client, resize: &str) -> Result<()> 
         .arg("convert")
         .arg(readable(cluster, "crates/export/tests/golden/erf_gelu")?)
         .arg(&directory)
-        .args(["--resize", resize])
+        .args(["--resize", resize, "--exif-orientation", "off"])
         .output()?;
     ensure!(
         converted.status.success(),

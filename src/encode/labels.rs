@@ -8,7 +8,7 @@ use std::rc::Rc;
 use half::f16;
 use pgclip_clip::protocol::ModelRef;
 use pgclip_query::attributes::Value;
-use pgclip_query::zero_shot::{ensemble, probabilities};
+use pgclip_query::zero_shot::{each_by_itself, ensemble, probabilities};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use super::failure::Failure;
@@ -38,6 +38,7 @@ pub struct Labels {
     pub names: Vec<String>,
     directions: Vec<Vec<f32>>,
     logit_scale: f32,
+    logit_bias: Option<f32>,
 }
 
 impl Labels {
@@ -74,12 +75,18 @@ impl Labels {
             directions.push(ensemble(own.iter().map(Vec::as_slice)));
         }
         let names = labels.iter().map(|(label, _)| label.to_string()).collect();
-        Ok(Self { names, directions, logit_scale: model.logit_scale })
+        let Model { logit_scale, logit_bias, .. } = *model;
+        Ok(Self { names, directions, logit_scale, logit_bias })
     }
 
-    /// Of each label, in their order; they add up to 1.
+    /// Of each label, in their order. They add up to 1, but for models with a bias, whose labels may
+    /// all fit, or none of them.
     pub fn probabilities(&self, embedding: &[f16]) -> Vec<f64> {
-        probabilities(&widened(embedding), &self.directions, self.logit_scale)
+        let (embedding, scale) = (widened(embedding), self.logit_scale);
+        match self.logit_bias {
+            Some(bias) => each_by_itself(&embedding, &self.directions, scale, bias),
+            None => probabilities(&embedding, &self.directions, scale),
+        }
     }
 
     /// The likeliest label, the first of equal ones, with its probability.

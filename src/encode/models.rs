@@ -22,6 +22,8 @@ pub struct Model {
     pub dimensions: usize,
     /// Multiplier of cosine similarities in zero-shot probabilities.
     pub logit_scale: f32,
+    /// What is added to that, in models whose probabilities are of each label by itself.
+    pub logit_bias: Option<f32>,
     pub builtin: bool,
 }
 
@@ -47,7 +49,7 @@ pub fn resolve(extension: &Extension, name: Option<&str>) -> Result<Model, Failu
 /// The model called `name`, if there is one.
 pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure> {
     let query = format!(
-        "SELECT directory, dimensions, logit_scale, digest, builtin FROM {} \
+        "SELECT directory, dimensions, logit_scale, digest, builtin, logit_bias FROM {} \
          WHERE name OPERATOR(pg_catalog.=) $1",
         extension.relation("clip_model")
     );
@@ -67,9 +69,24 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
             reference: ModelRef { directory, digest },
             dimensions: row.get::<i32>(2)?.unwrap_or_default() as usize,
             logit_scale: row.get(3)?.unwrap_or_default(),
+            logit_bias: row.get(6)?,
             builtin,
         })
     })
+}
+
+/// The direction in which a registered model's texts lie: the mean of many of their embeddings, as its
+/// directory tells it or as it was computed when the model was registered. `None` for models that were
+/// registered before that was done.
+#[expect(dead_code, reason = "the index's build reads it from the model's directory so far")]
+pub fn texts_direction(extension: &Extension, name: &str) -> Result<Option<Vec<f32>>, Failure> {
+    let query = format!(
+        "SELECT mean_text_embedding FROM {} WHERE name OPERATOR(pg_catalog.=) $1",
+        extension.relation("clip_model")
+    );
+    let _owner = extension.as_owner();
+    let found = read::kept(&query, &[name.into()], |row| row.get::<Vec<f32>>(1))?;
+    Ok(found.flatten())
 }
 
 fn unknown(name: &str) -> Failure {

@@ -40,14 +40,15 @@ fn clip_register_model(
         .hint("Choose another name, or drop that model with clip_drop_model first.")
         .into());
     }
-    verify(directory)?;
+    let bias = verify(directory)?.config.logit_bias;
     let found = requests::describe(directory)?;
     let table = extension.relation("clip_model");
     let _owner = extension.as_owner();
     run(
         &format!(
             "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
-             precision, digest, builtin) VALUES ($1, $2, $3, $4, $5, $6, $7, false)"
+             precision, digest, builtin, mean_text_embedding, logit_bias) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, false, $8, $9)"
         ),
         &[
             name.into(),
@@ -57,6 +58,8 @@ fn clip_register_model(
             found.architecture.into(),
             found.precision.into(),
             found.digest.to_vec().into(),
+            found.mean_text_embedding.into(),
+            bias.into(),
         ],
     )?;
     Ok(())
@@ -127,10 +130,13 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
     run(
         &format!(
             "INSERT INTO {table} (name, directory, dimensions, logit_scale, architecture, \
-             precision, digest, builtin) VALUES ($1, '', $2, $3, $4, $5, $6, true) \
+             precision, digest, builtin, mean_text_embedding, logit_bias) \
+             VALUES ($1, '', $2, $3, $4, $5, $6, true, $7, $8) \
              ON CONFLICT (name) DO UPDATE SET dimensions = excluded.dimensions, \
              logit_scale = excluded.logit_scale, architecture = excluded.architecture, \
-             precision = excluded.precision, digest = excluded.digest"
+             precision = excluded.precision, digest = excluded.digest, \
+             mean_text_embedding = excluded.mean_text_embedding, \
+             logit_bias = excluded.logit_bias"
         ),
         &[
             BUILTIN.into(),
@@ -139,6 +145,8 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
             config.architecture.as_str().into(),
             precision.into(),
             model.digest.to_vec().into(),
+            config.mean_text_embedding.clone().into(),
+            config.logit_bias.into(),
         ],
     )?;
     Ok(())
@@ -146,11 +154,12 @@ fn clip_register_builtin(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), ErrorRe
 
 /// Checks every file's digest here, since the encoder may have a model of that digest in memory and
 /// take the directory's word for the rest.
-fn verify(directory: &str) -> Result<(), Failure> {
+fn verify(directory: &str) -> Result<ModelDir, Failure> {
     let checked = ModelDir::open(directory).and_then(|model| {
         model.verify(|_| {
             pgrx::check_for_interrupts!();
-        })
+        })?;
+        Ok(model)
     });
     checked.map_err(|error| {
         let (code, hint) = match &error {

@@ -6,6 +6,8 @@ FROM clip_models;
 SELECT clip_register_model('second', :'directory');
 SELECT name, builtin, is_default, directory = :'directory' AS directory FROM clip_models ORDER BY name;
 SELECT count(DISTINCT (digest, dimensions, logit_scale, architecture)) FROM clip_models;
+-- Where the models' texts lie is known, though their directories may not tell it.
+SELECT name, cardinality(mean_text_embedding) = dimensions AS direction FROM clip_model ORDER BY name;
 SELECT encode_text('x', 'second') <=> encode_text('x') < 1e-4 AS same;
 SET pgclip.model = 'second';
 SELECT name FROM clip_models WHERE is_default;

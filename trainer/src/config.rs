@@ -7,8 +7,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use pgclip_clip::model::ResizeMode;
-use pgclip_export::{Activation, Architecture, Tower};
+use pgclip_clip::model::{Interpolation, ResizeMode};
+use pgclip_export::{Activation, Architecture, Preprocessing, Tower};
 use serde::{Deserialize, Serialize};
 
 use crate::architectures;
@@ -243,6 +243,11 @@ impl TryFrom<&Architecture> for Config {
     fn try_from(from: &Architecture) -> Result<Self> {
         let (v, t) = (&from.vision, &from.text);
         ensure!(v.activation == t.activation, "the towers have different activations");
+        let Preprocessing { resize, interpolation, .. } = from.preprocessing;
+        ensure!(
+            interpolation == Interpolation::Bicubic,
+            "images are resized by {interpolation:?} interpolation; training knows bicubic alone"
+        );
         let norm = |tower: &Tower| {
             (tower.epsilon != 1e-5).then(|| NormConfig { eps: f64::from(tower.epsilon) })
         };
@@ -274,9 +279,10 @@ impl TryFrom<&Architecture> for Config {
                 mean: from.preprocessing.mean,
                 std: from.preprocessing.std,
                 interpolation: "bicubic".into(),
-                resize_mode: match from.preprocessing.resize {
+                resize_mode: match resize {
                     ResizeMode::Crop => "shortest".into(),
                     ResizeMode::Pad => "longest".into(),
+                    ResizeMode::Squash => bail!("images are squashed; training crops or pads them"),
                 },
             },
         })

@@ -44,7 +44,8 @@ pub fn run(args: &ExportArgs) -> Result<()> {
     let summary = pgclip_export::export(&weights, Some(&description), &options, &args.out)
         .with_context(|| format!("cannot export {}", weights.display()))?;
     println!("{}: {} from {}", args.out.display(), summary.config.name, weights.display());
-    println!("{}, {} parameters", summary.config.architecture, summary.parameters);
+    let parameters = summary.parameters.unwrap_or_default();
+    println!("{}, {parameters} parameters", summary.config.architecture);
     for (name, bytes) in &summary.files {
         println!("{name}: {bytes} bytes");
     }

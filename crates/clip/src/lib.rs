@@ -1,10 +1,11 @@
 //! What CLIP needs around its two towers, shared by the encoder, the extension and the trainer:
 //! the model directory, the tokeniser, preprocessing, and the encoder's wire protocol.
 //!
-//! In the order data flows: [`model`] says what a model wants; `decode` turns image bytes into
+//! In the order data flows: [`model`] and [`towers`] say what a model wants; `decode` turns image bytes into
 //! pixels and `preprocess` the pixels into the image tower's input; `tokenize` turns a text into
-//! token ids. With no feature switched on only the light parts are built, which is what the
-//! extension links; `image` and `text` add the rest.
+//! CLIP's token ids, `tokens` into those of a `tokenizer.json`. With no feature switched on only the light parts are built, which is what the
+//! extension links; `image`,
+//! `text` and `tokenizers` add the rest.
 
 #[cfg(feature = "image")]
 pub mod decode;
@@ -21,3 +22,6 @@ pub mod report;
 mod resample;
 #[cfg(feature = "text")]
 pub mod tokenize;
+#[cfg(feature = "tokenizers")]
+pub mod tokens;
+pub mod towers;

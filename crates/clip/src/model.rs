@@ -11,6 +11,10 @@
 //! DIR/text.onnx     tokens  i64 [N, L]       -> embedding f32 [N, D]
 //! DIR/…             external data of either
 //! ```
+//!
+//! Format 2 describes graphs that were made elsewhere: [`towers`](crate::towers) says what each takes
+//! and gives, [`TokensConfig`] how its texts become token ids by a `tokenizer.json` in the directory.
+//! What format 1 could not say is refused in it, so that a reader of format 1 never overlooks it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,6 +27,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest as _, Sha256};
 
 use crate::model_check::{check_config, is_plain_file_name};
+use crate::towers::{TowerConfig, Towers};
 
 /// Name of the description inside a model directory.
 pub const CONFIG_FILE: &str = "clip.json";
@@ -30,8 +35,10 @@ pub const CONFIG_FILE: &str = "clip.json";
 pub const IMAGE_FILE: &str = "image.onnx";
 /// Name of the text tower inside a model directory.
 pub const TEXT_FILE: &str = "text.onnx";
-/// The one version of `clip.json` there is.
+/// The version of `clip.json` that describes graphs of our own with CLIP's tokeniser.
 pub const FORMAT: u32 = 1;
+/// The version that describes any graphs and tokenisers.
+pub const FORMAT_ANY: u32 = 2;
 /// Size of the vocabulary of CLIP's own tokeniser.
 pub const CLIP_VOCABULARY: u32 = 49_408;
 
@@ -42,7 +49,7 @@ const MAX_CONFIG_BYTES: u64 = 4 << 20;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ClipConfig {
-    /// Version of this file, [`FORMAT`].
+    /// Version of this file, [`FORMAT`] or [`FORMAT_ANY`].
     pub format: u32,
     /// Name of the model, as [`is_model_name`] wants it.
     pub name: String,
@@ -55,6 +62,13 @@ pub struct ClipConfig {
     /// What a cosine similarity is multiplied with before a softmax: the exponential of
     /// open_clip's parameter of that name.
     pub logit_scale: f32,
+    /// What is added to a scaled similarity before a sigmoid, in models that were trained with one
+    /// (SigLIP); their probabilities are of each label by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logit_bias: Option<f32>,
+    /// The graphs, where they are not [`IMAGE_FILE`] and [`TEXT_FILE`] as the exporter makes them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub towers: Option<Towers>,
     /// Mean of the model's text embeddings, `dimensions` long, where it is known.
     #[serde(default)]
     pub mean_text_embedding: Option<Vec<f32>>,
@@ -88,6 +102,8 @@ pub enum ResizeMode {
     Crop,
     /// Zero padding to a square first, then the same (A3R).
     Pad,
+    /// Both sides to `size`, whatever the image's shape (SigLIP).
+    Squash,
 }
 
 /// The filter of the resize: Pillow's, with antialiasing.
@@ -95,6 +111,7 @@ pub enum ResizeMode {
 #[serde(rename_all = "lowercase")]
 pub enum Interpolation {
     Bicubic,
+    Bilinear,
 }
 
 /// How a text becomes the input of the text tower.
@@ -106,6 +123,58 @@ pub struct TextConfig {
     /// Number of token ids that the tower knows, at least the tokeniser's.
     pub vocab_size: u32,
     pub tokenizer: TokenizerKind,
+    /// How the tokeniser's file is used, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<TokensConfig>,
+}
+
+/// How a text becomes token ids by a `tokenizer.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokensConfig {
+    /// Name of the file, in the directory itself.
+    pub file: String,
+    /// What is done to a text first, in this order.
+    #[serde(default)]
+    pub clean: Vec<Clean>,
+    /// What stands before each text, once it is clean.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+    /// The id that a text is filled up with.
+    pub pad: u32,
+    pub padding: Padding,
+    /// An id that is replaced by 0 in the end, open_clip's `strip_sep_token`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zeroed: Option<u32>,
+    /// The token of the language that texts are taken to be in, in models that have languages (nllb);
+    /// it takes the place of the one in the tokeniser's template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+}
+
+/// One step of a text's cleaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Clean {
+    /// ftfy's `fix_text`, HTML's references resolved twice, white space off the ends.
+    Repair,
+    /// `_` becomes a space.
+    Underscores,
+    /// ASCII punctuation is left out.
+    Punctuation,
+    Lower,
+    /// White space becomes single spaces, none at the ends.
+    Whitespace,
+}
+
+/// How far a text is filled up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    /// To the context length.
+    Context,
+    /// To the longest text of its batch.
+    Longest,
 }
 
 /// Which tokeniser a model was trained with.
@@ -114,6 +183,8 @@ pub struct TextConfig {
 pub enum TokenizerKind {
     /// CLIP's byte-pair encoding of 49,408 tokens.
     Clip,
+    /// A `tokenizer.json`, which [`TextConfig::tokens`] names.
+    File,
 }
 
 /// Precision of the weights; inputs and outputs are f32 either way.
@@ -122,6 +193,8 @@ pub enum TokenizerKind {
 pub enum Precision {
     Fp32,
     Fp16,
+    /// Eight bits or fewer, as published graphs have them.
+    Quantized,
 }
 
 /// SHA-256 of a file, `sha256:<64 hex digits>` as text.
@@ -220,6 +293,22 @@ impl ClipConfig {
             field,
             message,
         })
+    }
+
+    /// The image tower as the exporter makes it, or as the description says.
+    pub fn image_tower(&self) -> TowerConfig {
+        match &self.towers {
+            Some(towers) => towers.image.clone(),
+            None => TowerConfig::own_image(self.dimensions),
+        }
+    }
+
+    /// The same of the text tower.
+    pub fn text_tower(&self) -> TowerConfig {
+        match &self.towers {
+            Some(towers) => towers.text.clone(),
+            None => TowerConfig::own_text(self.dimensions),
+        }
     }
 
     /// Takes the digests of `files`, which lie in `dir`, and writes `clip.json` beside them.

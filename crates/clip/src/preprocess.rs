@@ -1,36 +1,56 @@
 //! From pixels to the image tower's input, as open_clip's evaluation transform does it.
 //!
 //! Resize of the shortest side to the tower's size, centre crop, RGB, mean and standard deviation;
-//! with [`ResizeMode::Pad`] an image is made a square with zeros first, as A3R does. The order
+//! with [`ResizeMode::Pad`] an image is made a square with zeros first, as A3R does; with
+//! [`ResizeMode::Squash`] both sides are resized to the tower's. The order
 //! matters to the last bit and is open_clip's: colours become RGB *after* the resize, so that
 //! palettes are resized without interpolation and transparent pixels weigh nothing, as in Pillow.
 
 use crate::decode::{Decoded, Mode};
 use crate::model::{ImageConfig, Interpolation, ResizeMode};
-use crate::resample::{Axis, Span, columns_first, resample, transposed};
+use crate::resample::{Axis, BICUBIC, BILINEAR, Filter, Span, columns_first, resample, transposed};
+use crate::towers::{ElementType, Holds, Input, Layout};
 
 /// Turns images into the input of one model's image tower.
 #[derive(Clone, Debug)]
 pub struct Preprocessor {
     size: usize,
     resize: ResizeMode,
-    /// The normalised value of each 8-bit level, by channel.
+    filter: Filter,
+    layout: Layout,
+    /// What the tower is given for each 8-bit level, by channel.
     levels: Box<[[f32; 256]; 3]>,
 }
 
 impl Preprocessor {
     pub fn new(config: &ImageConfig) -> Self {
-        let Interpolation::Bicubic = config.interpolation;
         let level = |channel: usize, value: usize| {
             (value as f32 / 255.0 - config.mean[channel]) / config.std[channel]
         };
         Self {
             size: config.size as usize,
             resize: config.resize,
+            filter: match config.interpolation {
+                Interpolation::Bicubic => BICUBIC,
+                Interpolation::Bilinear => BILINEAR,
+            },
+            layout: Layout::Nchw,
             levels: Box::new(std::array::from_fn(|channel| {
                 std::array::from_fn(|value| level(channel, value))
             })),
         }
+    }
+
+    /// The same for an input as a graph declares it: one of bytes is given them as they are.
+    pub fn for_input(config: &ImageConfig, input: &Input) -> Self {
+        let mut made = Self::new(config);
+        if let Holds::Pixels { layout } = input.holds {
+            made.layout = layout;
+        }
+        if input.element == ElementType::U8 {
+            made.levels.fill(std::array::from_fn(|value| value as f32));
+        }
+        made
     }
 
     /// Width and height of the result, in pixels.
@@ -44,30 +64,30 @@ impl Preprocessor {
         if image.mode == Mode::Palette {
             return self.nearest(image, x, y);
         }
-        let bicubic = |pixels: &[u8]| match image.mode.channels() {
-            1 => self.bicubic::<1>(pixels, x, y),
-            2 => self.bicubic::<2>(pixels, x, y),
-            3 => self.bicubic::<3>(pixels, x, y),
-            _ => self.bicubic::<4>(pixels, x, y),
+        let filtered = |pixels: &[u8]| match image.mode.channels() {
+            1 => self.filtered::<1>(pixels, x, y),
+            2 => self.filtered::<2>(pixels, x, y),
+            3 => self.filtered::<3>(pixels, x, y),
+            _ => self.filtered::<4>(pixels, x, y),
         };
         // Pillow leaves an image alone that has the size already, and so its colours unmultiplied.
         let resized = (x.padded, y.padded) != (x.resized, y.resized);
         match image.mode {
-            Mode::Rgb => bicubic(&image.pixels),
-            Mode::L => bicubic(&image.pixels).into_iter().flat_map(|grey| [grey; 3]).collect(),
+            Mode::Rgb => filtered(&image.pixels),
+            Mode::L => filtered(&image.pixels).into_iter().flat_map(|grey| [grey; 3]).collect(),
             Mode::La if resized => {
-                let grey = bicubic(&premultiplied::<2>(&image.pixels));
+                let grey = filtered(&premultiplied::<2>(&image.pixels));
                 grey.chunks_exact(2).flat_map(|p| [unmultiplied(p[0], p[1]); 3]).collect()
             }
-            Mode::La => bicubic(&image.pixels).chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
-            Mode::Rgba if resized => bicubic(&premultiplied::<4>(&image.pixels))
+            Mode::La => filtered(&image.pixels).chunks_exact(2).flat_map(|p| [p[0]; 3]).collect(),
+            Mode::Rgba if resized => filtered(&premultiplied::<4>(&image.pixels))
                 .chunks_exact(4)
                 .flat_map(|p| [p[0], p[1], p[2]].map(|colour| unmultiplied(colour, p[3])))
                 .collect(),
             Mode::Rgba => {
-                bicubic(&image.pixels).chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
+                filtered(&image.pixels).chunks_exact(4).flat_map(|p| [p[0], p[1], p[2]]).collect()
             }
-            Mode::Cmyk => bicubic(&image.pixels)
+            Mode::Cmyk => filtered(&image.pixels)
                 .chunks_exact(4)
                 .flat_map(|p| {
                     let light = 255 - p[3];
@@ -79,7 +99,7 @@ impl Preprocessor {
     }
 
     /// Writes the tower's input for the result of [`run`](Self::run): `size`² values of red, then
-    /// of green, then of blue.
+    /// of green, then of blue, or the three of each pixel together, as the layout is.
     ///
     /// # Panics
     /// If `rgb` or `out` has not 3 × `size`² values.
@@ -87,6 +107,13 @@ impl Preprocessor {
         let area = self.size * self.size;
         assert_eq!((rgb.len(), out.len()), (3 * area, 3 * area), "3 × {area} values are needed");
         let [red, green, blue] = &*self.levels;
+        if self.layout == Layout::Nhwc {
+            for (pixel, out) in rgb.as_chunks::<3>().0.iter().zip(out.as_chunks_mut::<3>().0) {
+                let [r, g, b] = pixel.map(usize::from);
+                *out = [red[r], green[g], blue[b]];
+            }
+            return;
+        }
         let (out_red, rest) = out.split_at_mut(area);
         let (out_green, out_blue) = rest.split_at_mut(area);
         let planes = out_red.iter_mut().zip(out_green).zip(out_blue);
@@ -101,7 +128,7 @@ impl Preprocessor {
     fn span(&self, image: &Decoded, horizontal: bool) -> Span {
         let (width, height) = (image.width as usize, image.height as usize);
         let padding = |side: usize| match self.resize {
-            ResizeMode::Crop => 0,
+            ResizeMode::Crop | ResizeMode::Squash => 0,
             ResizeMode::Pad => (width.max(height) - side) / 2,
         };
         let (before_x, before_y) = (padding(width), padding(height));
@@ -109,7 +136,7 @@ impl Preprocessor {
         let short = padded_x.min(padded_y);
         let (input, before, padded) =
             if horizontal { (width, before_x, padded_x) } else { (height, before_y, padded_y) };
-        let resized = if padded == short {
+        let resized = if padded == short || self.resize == ResizeMode::Squash {
             self.size
         } else {
             ((self.size * padded) as f64 / short as f64) as usize
@@ -118,8 +145,9 @@ impl Preprocessor {
     }
 
     /// Pillow's resize of everything else, and the crop.
-    fn bicubic<const C: usize>(&self, pixels: &[u8], x: Span, y: Span) -> Vec<u8> {
-        let (x_axis, y_axis) = (Axis::bicubic(x, self.size), Axis::bicubic(y, self.size));
+    fn filtered<const C: usize>(&self, pixels: &[u8], x: Span, y: Span) -> Vec<u8> {
+        let (x_axis, y_axis) =
+            (Axis::new(self.filter, x, self.size), Axis::new(self.filter, y, self.size));
         if columns_first(x, y) {
             let turned = transposed::<C>(pixels, x.input);
             transposed::<C>(&resample::<C>(&turned, y.input, &y_axis, &x_axis), self.size)

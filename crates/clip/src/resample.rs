@@ -1,4 +1,4 @@
-//! Pillow's bicubic resize on 8-bit data, bit for bit, of the part of the result that is kept.
+//! Pillow's bicubic and bilinear resize on 8-bit data, bit for bit, of the part of the result that is kept.
 //!
 //! Its own file because it is arithmetic and nothing else. Pillow (`Resample.c`) resizes the rows,
 //! rounds to 8 bits, then the columns, with coefficients in fixed point of 22 bits; the same is
@@ -32,12 +32,25 @@ pub(crate) struct Span {
     pub first: usize,
 }
 
+/// How far a filter reaches, in input pixels where nothing shrinks, and what a pixel at a distance
+/// weighs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Filter {
+    support: f64,
+    weight: fn(f64) -> f64,
+}
+
+/// Keys' cubic with a = -0.5.
+pub(crate) const BICUBIC: Filter = Filter { support: 2.0, weight: cubic };
+/// A triangle.
+pub(crate) const BILINEAR: Filter = Filter { support: 1.0, weight: triangle };
+
 impl Axis {
     /// The `count` outputs from `span.first` on.
-    pub(crate) fn bicubic(span: Span, count: usize) -> Self {
+    pub(crate) fn new(filter: Filter, span: Span, count: usize) -> Self {
         let scale = span.padded as f64 / span.resized as f64;
         let stretch = scale.max(1.0);
-        let support = 2.0 * stretch;
+        let support = filter.support * stretch;
         let mut axis = Self { windows: Vec::with_capacity(count), coefficients: Vec::new() };
         let mut weights = Vec::new();
         for output in span.first..span.first + count {
@@ -46,7 +59,8 @@ impl Axis {
             let end = ((centre + support + 0.5) as usize).min(span.padded);
             weights.clear();
             weights.extend(
-                (start..end).map(|input| cubic((input as f64 - centre + 0.5) * (1.0 / stretch))),
+                (start..end)
+                    .map(|input| (filter.weight)((input as f64 - centre + 0.5) * (1.0 / stretch))),
             );
             let sum: f64 = weights.iter().sum();
             // Only the inputs that are not padding; a window may have none.
@@ -80,7 +94,10 @@ impl Axis {
     }
 }
 
-/// Keys' cubic with a = -0.5.
+fn triangle(x: f64) -> f64 {
+    (1.0 - x.abs()).max(0.0)
+}
+
 fn cubic(x: f64) -> f64 {
     const A: f64 = -0.5;
     let x = x.abs();

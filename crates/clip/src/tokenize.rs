@@ -129,6 +129,21 @@ impl Tokenizer {
     }
 }
 
+/// What open_clip does to every text, whatever the tokeniser: ftfy's `fix_text`, Python's
+/// `html.unescape` twice, white space off the ends.
+#[cfg(feature = "tokenizers")]
+pub(crate) fn basic_clean(text: &str) -> String {
+    let fixed = clean::fix_text(text);
+    let once = html::unescape(&fixed);
+    html::unescape(&once).trim_matches(is_python_space).to_owned()
+}
+
+/// What Python splits texts at: Unicode's white space and four separators of ASCII.
+#[cfg(feature = "tokenizers")]
+pub(crate) fn is_python_space(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
+}
+
 /// The id of a byte within a word.
 fn byte_id(byte: u8) -> u32 {
     static IDS: LazyLock<[u32; 256]> = LazyLock::new(|| {

@@ -25,8 +25,15 @@ fn config() -> ClipConfig {
             interpolation: Interpolation::Bicubic,
             exif_orientation: false,
         },
-        text: TextConfig { context_length: 77, vocab_size: 49_408, tokenizer: TokenizerKind::Clip },
+        text: TextConfig {
+            context_length: 77,
+            vocab_size: 49_408,
+            tokenizer: TokenizerKind::Clip,
+            tokens: None,
+        },
         logit_scale: 100.0,
+        logit_bias: None,
+        towers: None,
         mean_text_embedding: Some(vec![0.5, -0.5, 0.5, 0.5]),
         precision: Precision::Fp32,
         files: Default::default(),
@@ -94,8 +101,8 @@ fn links_and_folders_are_refused() {
 
 #[test]
 fn messages_name_file_field_and_value() {
-    let cases: [(&str, Value, &str); 20] = [
-        ("/format", json!(2), "format is 2; only 1 is known"),
+    let cases: [(&str, Value, &str); 24] = [
+        ("/format", json!(3), "format is 3; it must be from 1 to 2"),
         ("/name", json!("../x"), "name is \"../x\"; letters, digits"),
         ("/dimensions", json!(0), "dimensions is 0; it must be from 1 to 16000"),
         ("/dimensions", json!(16_001), "dimensions is 16001; it must be from 1 to 16000"),
@@ -103,7 +110,11 @@ fn messages_name_file_field_and_value() {
         ("/image/mean/1", json!(1e39), "image.mean[1] is inf"),
         ("/image/std/2", json!(0), "image.std[2] is 0; it must be greater than 0"),
         ("/image/std/2", json!(1e-40), "image.std[2] is"),
-        ("/image/resize", json!("squash"), "unknown variant `squash`"),
+        ("/image/resize", json!("squash"), "image.resize needs format 2; the format is 1"),
+        ("/image/interpolation", json!("bilinear"), "image.interpolation needs format 2"),
+        ("/text/tokenizer", json!("file"), "text.tokenizer needs format 2"),
+        ("/precision", json!("quantized"), "precision needs format 2"),
+        ("/image/resize", json!("stretch"), "unknown variant `stretch`"),
         ("/image/interpolation", json!("nearest"), "unknown variant `nearest`"),
         ("/text/context_length", json!(1), "text.context_length is 1; it must be from 2 to 4096"),
         ("/text/vocab_size", json!(49_407), "text.vocab_size is 49407; it must be from 49408"),
@@ -134,6 +145,92 @@ fn messages_name_file_field_and_value() {
     }
     let message = refusal(|json| json["prefix"] = json!("a photo of"));
     assert!(message.contains("unknown field `prefix`"), "{message}");
+}
+
+/// A description of graphs that were made elsewhere.
+fn second_format(json: &mut Value) {
+    json["format"] = json!(2);
+    json["text"] = json!({
+        "context_length": 64, "vocab_size": 32_000, "tokenizer": "file",
+        "tokens": {"file": "text.onnx", "clean": ["repair", "lower"], "pad": 1, "padding": "context"},
+    });
+    let output = json!({"name": "out", "type": "f16", "width": 8});
+    json["towers"] = json!({
+        "image": {
+            "file": "image.onnx", "batch": "one", "output": output,
+            "inputs": [{"name": "image", "type": "u8", "holds": "pixels", "layout": "nhwc"}],
+        },
+        "text": {
+            "file": "text.onnx", "batch": "any", "output": output,
+            "inputs": [
+                {"name": "ids", "type": "i32", "holds": "tokens"},
+                {"name": "mask", "type": "i64", "holds": "mask"},
+                {"name": "pixels", "type": "f32", "holds": "constant", "shape": [0, 3, 8, 8]},
+            ],
+        },
+    });
+    json["logit_bias"] = json!(-10.5);
+}
+
+/// Opens a directory of the second format after `change`, or says why not.
+fn second(change: impl FnOnce(&mut Value)) -> Result<ModelDir, String> {
+    let (dir, _) = directory();
+    let path = dir.path().join("clip.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    second_format(&mut json);
+    change(&mut json);
+    fs::write(&path, json.to_string()).unwrap();
+    ModelDir::open(dir.path()).map_err(|e| e.to_string())
+}
+
+#[test]
+fn the_second_format_describes_any_graph() {
+    let model = second(|_| ()).unwrap();
+    let again = serde_json::to_vec(&model.config).unwrap();
+    assert_eq!(ClipConfig::parse(&again, Path::new("again")).unwrap(), model.config);
+    assert_eq!(model.config.text_tower().main().name, "ids");
+    for (field, value, expected) in [
+        ("/towers/image/file", json!("../image.onnx"), "towers.image.file is \"../image.onnx\""),
+        ("/towers/image/file", json!("other.onnx"), "files does not list \"other.onnx\""),
+        ("/towers/image/inputs/0/type", json!("i64"), "towers.image.inputs[0].type is i64"),
+        ("/towers/image/inputs", json!([]), "towers.image.inputs has 0 entries"),
+        (
+            "/towers/text/inputs/0/holds",
+            json!("mask"),
+            "towers.text.inputs has 0 entries that hold",
+        ),
+        ("/towers/text/inputs/1/holds", json!("tokens"), "towers.text.inputs has 2 entries"),
+        ("/towers/text/inputs/2/shape", json!([1 << 20, 1 << 20]), "towers.text.inputs[2].shape"),
+        ("/towers/text/inputs/2/shape", json!([-2]), "towers.text.inputs[2].shape"),
+        ("/towers/text/output/width", json!(3), "towers.text.output.width is 3"),
+        ("/towers/text/output/type", json!("u8"), "towers.text.output.type is u8"),
+        ("/text/tokens/pad", json!(32_000), "text.tokens.pad is 32000, but vocab_size is 32000"),
+        ("/text/tokens/file", json!("gone.json"), "text.tokens.file is \"gone.json\""),
+        ("/text/tokens", json!(null), "text.tokens is missing"),
+        ("/text/tokenizer", json!("clip"), "text.tokens is given"),
+        ("/logit_bias", json!(1e39), "logit_bias is inf"),
+    ] {
+        let message = second(|json| *json.pointer_mut(field).unwrap() = value).unwrap_err();
+        assert!(message.contains(expected), "{field}: {message}");
+    }
+}
+
+/// Of the description that [`directory`] writes.
+const DIGEST: &str = "sha256:56e5bdc85affd3aa391e96cccf1b6b9d09d6e673c359973cbad168a8155ba7cb";
+
+/// Columns are bound to the digest of `clip.json`: what is written in the first format stays the same
+/// to the byte, whatever the second one has words for.
+#[test]
+fn the_first_format_is_written_as_ever() {
+    let builtin =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../models/pgclip-traffic-tiny/clip.json");
+    let bytes = fs::read(&builtin).unwrap();
+    let config = ClipConfig::parse(&bytes, &builtin).unwrap();
+    let mut written = serde_json::to_vec_pretty(&config).unwrap();
+    written.push(b'\n');
+    assert_eq!(String::from_utf8(written).unwrap(), String::from_utf8(bytes).unwrap());
+    let (_, digest) = directory();
+    assert_eq!(digest.to_string(), DIGEST);
 }
 
 #[test]

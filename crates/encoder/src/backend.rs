@@ -6,13 +6,17 @@ mod bound;
 use crate::failure::Failure;
 use crate::settings::{Device, EngineOptions, IoBinding};
 use bound::Bound;
+use half::f16;
 use ort::LoadDynamicError;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::ep::{ArenaExtendStrategy, CUDA, ExecutionProviderDispatch, TensorRT};
+use ort::memory::Allocator;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
-use ort::value::{PrimitiveTensorElementType, TensorElementType, TensorRef};
+use ort::value::{Outlet, PrimitiveTensorElementType, Tensor, TensorElementType, TensorRef};
 use pgclip_clip::protocol::ErrorKind;
+use pgclip_clip::towers::{BatchSize, ElementType, Holds, Input, TowerConfig};
+use std::borrow::Cow;
 use std::error::Error;
 use std::ffi::CStr;
 use std::fmt::Debug;
@@ -220,7 +224,8 @@ pub struct Engine {
 #[derive(Debug)]
 pub struct Tower {
     engine: Mutex<Engine>,
-    output: String,
+    /// With the names that the graph has.
+    config: TowerConfig,
     dimensions: usize,
     pub device: Device,
     /// Of a text tower: whether it takes texts of fewer tokens than its context length.
@@ -228,121 +233,285 @@ pub struct Tower {
 }
 
 impl Tower {
-    /// Takes a session whose one input is of type `input` and shape [N, `shape`…], and one
-    /// of whose outputs is f32 [N, `dimensions`].
+    /// Takes a session whose inputs and output are as `config` says; `item` is the shape of one item
+    /// of the main input, and of an embedding `dimensions` numbers are taken.
     pub fn new(
         engine: Engine,
-        name: &str,
-        input: TensorElementType,
-        shape: &[i64],
+        mut config: TowerConfig,
+        item: &[i64],
         dimensions: usize,
     ) -> Result<Self, Failure> {
+        let file = config.file.clone();
         let invalid =
-            |what: String| Failure::new(ErrorKind::ModelInvalid, format!("{name} {what}"));
-        let inputs = engine.session.inputs();
-        let [only] = inputs else {
-            return Err(invalid(format!("has {} inputs instead of one", inputs.len())));
-        };
+            |what: String| Failure::new(ErrorKind::ModelInvalid, format!("{file} {what}"));
+        let outlets = engine.session.inputs();
+        if config.inputs.len() != outlets.len() {
+            let (found, wanted) = (outlets.len(), config.inputs.len());
+            let names: Vec<&str> = outlets.iter().map(Outlet::name).collect();
+            return Err(invalid(match wanted {
+                1 => format!("has {found} inputs instead of one"),
+                _ => format!("has the inputs {}; clip.json describes {wanted}", names.join(", ")),
+            }));
+        }
+        let one = config.batch == BatchSize::One;
         let fits = |found: &[i64], wanted: &[i64]| {
             found.len() == wanted.len() + 1
-                && found[0] <= 0
+                && (found[0] <= 0 || one && found[0] == 1)
                 && found[1..].iter().zip(wanted).all(|(&f, w)| f < 0 || f == *w)
         };
-        let found = only.dtype().tensor_shape();
-        if only.dtype().tensor_type() != Some(input) || !found.is_some_and(|s| fits(s, shape)) {
-            return Err(invalid(format!(
-                "has the input {}, which is not {input} [N, {shape:?}]",
-                only.dtype()
-            )));
+        let mut any_length = false;
+        for input in &mut config.inputs {
+            if input.name.is_empty() {
+                input.name = outlets[0].name().to_owned();
+            }
+            let outlet = outlets
+                .iter()
+                .find(|outlet| outlet.name() == input.name)
+                .ok_or_else(|| invalid(format!("has no input \"{}\"", input.name)))?;
+            let (found, element) = (outlet.dtype().tensor_shape(), type_of(input.element));
+            let shape = match &input.holds {
+                Holds::Constant { .. } => None,
+                _ => Some(item),
+            };
+            if outlet.dtype().tensor_type() != Some(element)
+                || !shape.is_none_or(|shape| found.is_some_and(|found| fits(found, shape)))
+            {
+                return Err(invalid(format!(
+                    "has the input {}, which is not {element} [N, {item:?}]",
+                    outlet.dtype()
+                )));
+            }
+            if input.holds == Holds::Tokens {
+                any_length = found.is_some_and(|shape| shape.len() == 2 && shape[1] < 0);
+            }
         }
-        let any_length = found.is_some_and(|s| s.len() == 2 && s[1] < 0);
-        let good = |outlet: &&ort::value::Outlet| {
-            outlet.dtype().tensor_type() == Some(TensorElementType::Float32)
-                && outlet.dtype().tensor_shape().is_some_and(|s| fits(s, &[dimensions as i64]))
+        let (width, element) = (i64::from(config.output.width), type_of(config.output.element));
+        let good = |outlet: &&Outlet| {
+            outlet.dtype().tensor_type() == Some(element)
+                && outlet.dtype().tensor_shape().is_some_and(|s| fits(s, &[width]))
         };
         let outputs = engine.session.outputs();
-        let output = outputs
-            .iter()
-            .filter(|outlet| outlet.name() == "embedding")
-            .chain(outputs)
-            .find(good)
-            .ok_or_else(|| invalid(format!("has no output f32 [N, {dimensions}]")))?
-            .name()
-            .to_owned();
+        let named = outputs.iter().filter(|outlet| outlet.name() == config.output.name);
+        // The graphs of the first format are known by their types alone.
+        let others = outputs.iter().filter(|_| config.output.name == "embedding");
+        let output = named.chain(others).find(good).ok_or_else(|| {
+            invalid(format!("has no output {} [N, {width}]", config.output.element))
+        })?;
+        config.output.name = output.name().to_owned();
         let device = engine.device;
-        Ok(Self { engine: Mutex::new(engine), output, dimensions, device, any_length })
+        Ok(Self { engine: Mutex::new(engine), config, dimensions, device, any_length })
     }
 
-    /// Runs a batch: `data` has shape `shape`, whose first number counts the items. Returns
-    /// `dimensions` numbers an item, each item of unit length or, if it can't be, all NaN. A
-    /// batch that there is no memory for is run in halves.
-    pub fn run<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
-    where
-        T: PrimitiveTensorElementType + Debug + Copy + 'static,
-    {
-        let items = shape[0] as usize;
-        let stride = data.len() / items.max(1);
-        in_halves(items, |range| {
-            let mut part = shape.to_vec();
-            part[0] = range.len() as i64;
-            self.run_once(&part, &data[range.start * stride..range.end * stride])
-        })
+    /// Whether items go through one after the other.
+    pub fn one_by_one(&self) -> bool {
+        self.config.batch == BatchSize::One
     }
 
-    fn run_once<T>(&self, shape: &[i64], data: &[T]) -> Result<Vec<f32>, Failure>
-    where
-        T: PrimitiveTensorElementType + Debug + Copy + 'static,
-    {
+    /// Runs a batch. Returns `dimensions` numbers an item, each item of unit length or, if it can't
+    /// be, all NaN. A batch that there is no memory for is run in halves.
+    pub fn run(&self, batch: &Feed) -> Result<Vec<f32>, Failure> {
+        let most = if self.one_by_one() { 1 } else { usize::MAX };
+        in_halves(batch.items(), most, |range| self.run_once(&batch.part(range)))
+    }
+
+    fn run_once(&self, batch: &Feed) -> Result<Vec<f32>, Failure> {
+        let items = batch.items();
+        let (width, dimensions) = (self.config.output.width as usize, self.dimensions);
         // After a panic the session is still whole: its state is ONNX Runtime's own.
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         let Engine { session, bound, .. } = &mut *engine;
-        let values = match bound {
-            Some(bound) => bound.run(session, shape, data, &self.output, self.dimensions),
-            None => run_plainly(session, shape, data, &self.output),
+        let values = match (bound, self.plain_input()) {
+            (Some(bound), Some(input)) => {
+                let output = &self.config.output.name;
+                match (input.element, batch) {
+                    (ElementType::F32, Feed::Pixels { shape, pixels }) => {
+                        bound.run(session, shape, pixels, output, width)
+                    }
+                    (_, Feed::Tokens { shape, ids, .. }) => {
+                        bound.run(session, shape, ids, output, width)
+                    }
+                    _ => self.run_plainly(session, batch),
+                }
+            }
+            _ => self.run_plainly(session, batch),
         };
-        let mut values = values.map_err(|e| {
+        let values = values.map_err(|e| {
             let kind = match is_out_of_memory(e.message()) {
                 true => ErrorKind::OutOfMemory,
                 false => ErrorKind::Internal,
             };
             Failure::new(kind, format!("inference failed: {}", e.message()))
         })?;
-        if values.len() != shape[0] as usize * self.dimensions {
+        if values.len() != items * width {
             let what = format!("inference gave {} numbers", values.len());
             return Err(Failure::new(ErrorKind::Internal, what));
         }
-        for embedding in values.chunks_exact_mut(self.dimensions) {
+        let mut embeddings = Vec::with_capacity(items * dimensions);
+        for whole in values.chunks_exact(width) {
+            let embedding = &whole[..dimensions];
             let norm = embedding.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt();
             let scale = if norm > 0.0 && norm.is_finite() { 1.0 / norm } else { f64::NAN };
-            embedding.iter_mut().for_each(|x| *x = (f64::from(*x) * scale) as f32);
+            embeddings.extend(embedding.iter().map(|x| (f64::from(*x) * scale) as f32));
         }
-        Ok(values)
+        Ok(embeddings)
+    }
+
+    /// The only input, where it and the output are of types that page-locked memory is used for.
+    fn plain_input(&self) -> Option<&Input> {
+        let [only] = &self.config.inputs[..] else { return None };
+        let plain = matches!(only.element, ElementType::F32 | ElementType::I64);
+        (plain && self.config.output.element == ElementType::F32).then_some(only)
+    }
+
+    /// Runs a batch from and to memory of our own.
+    fn run_plainly(&self, session: &mut Session, batch: &Feed) -> ort::Result<Vec<f32>> {
+        let mut inputs = Vec::with_capacity(self.config.inputs.len());
+        for input in &self.config.inputs {
+            inputs.push((input.name.as_str(), batch.value(input)?));
+        }
+        let outputs = session.run(inputs)?;
+        let output = &outputs[self.config.output.name.as_str()];
+        match self.config.output.element {
+            ElementType::F16 => {
+                let halves = output.try_extract_tensor::<f16>()?.1;
+                Ok(halves.iter().map(|half| half.to_f32()).collect())
+            }
+            _ => Ok(output.try_extract_tensor::<f32>()?.1.to_vec()),
+        }
     }
 }
 
-/// Runs a batch from and to memory of our own.
-fn run_plainly<T>(
-    session: &mut Session,
-    shape: &[i64],
-    data: &[T],
-    output: &str,
-) -> ort::Result<Vec<f32>>
+/// A batch as a tower's inputs are made of it. The first number of a shape counts the items.
+#[derive(Clone, Debug)]
+pub enum Feed<'a> {
+    /// [N, 3, S, S] or [N, S, S, 3], as the preprocessor was told.
+    Pixels { shape: Vec<i64>, pixels: Cow<'a, [f32]> },
+    /// [N, L]: ids, and 1 for each that belongs to the text.
+    Tokens { shape: Vec<i64>, ids: Cow<'a, [i64]>, mask: Cow<'a, [i64]> },
+}
+
+impl Feed<'_> {
+    fn items(&self) -> usize {
+        let (Self::Pixels { shape, .. } | Self::Tokens { shape, .. }) = self;
+        shape[0] as usize
+    }
+
+    /// Some of its items.
+    fn part(&self, range: Range<usize>) -> Feed<'_> {
+        let cut = |shape: &[i64]| {
+            let stride: i64 = shape[1..].iter().product();
+            let bytes = range.start * stride as usize..range.end * stride as usize;
+            ([&[range.len() as i64], &shape[1..]].concat(), bytes)
+        };
+        match self {
+            Self::Pixels { shape, pixels } => {
+                let (shape, part) = cut(shape);
+                Feed::Pixels { shape, pixels: pixels[part].into() }
+            }
+            Self::Tokens { shape, ids, mask } => {
+                let (shape, part) = cut(shape);
+                Feed::Tokens { shape, ids: ids[part.clone()].into(), mask: mask[part].into() }
+            }
+        }
+    }
+
+    /// What one input is fed with.
+    fn value(&self, input: &Input) -> ort::Result<SessionInputValue<'_>> {
+        let (Self::Pixels { shape, .. } | Self::Tokens { shape, .. }) = self;
+        match (&input.holds, self) {
+            (Holds::Constant { shape: wanted, value }, _) => {
+                let batch = |&side: &i64| if side < 0 { shape[0] } else { side };
+                let shape: Vec<i64> = wanted.iter().map(batch).collect();
+                let elements = shape.iter().product::<i64>() as usize;
+                owned(input.element, shape, &vec![*value; elements])
+            }
+            (Holds::Pixels { .. }, Self::Pixels { pixels, .. }) => match input.element {
+                ElementType::F32 => borrowed(shape, pixels),
+                element => owned(element, shape.clone(), pixels),
+            },
+            (Holds::Tokens, Self::Tokens { ids, .. }) => whole(input.element, shape, ids),
+            (Holds::Mask, Self::Tokens { mask, .. }) => whole(input.element, shape, mask),
+            (_, Self::Tokens { ids, .. }) => {
+                owned(input.element, shape.clone(), &vec![0.0; ids.len()])
+            }
+            (_, Self::Pixels { pixels, .. }) => {
+                owned(input.element, shape.clone(), &vec![0.0; pixels.len()])
+            }
+        }
+    }
+}
+
+fn borrowed<'v, T>(shape: &'v [i64], data: &'v [T]) -> ort::Result<SessionInputValue<'v>>
 where
     T: PrimitiveTensorElementType + Debug + Copy + 'static,
 {
-    let input = TensorRef::from_array_view((shape, data))?;
-    let outputs = session.run([SessionInputValue::from(input)])?;
-    Ok(outputs[output].try_extract_tensor::<f32>()?.1.to_vec())
+    Ok(TensorRef::from_array_view((shape, data))?.into())
 }
 
-/// Runs `items` at once, or, where there is no memory for that, each half on its own, and so on.
+/// Whole numbers in the type that an input has.
+fn whole<'v>(
+    element: ElementType,
+    shape: &'v [i64],
+    values: &'v [i64],
+) -> ort::Result<SessionInputValue<'v>> {
+    if element == ElementType::I64 {
+        return borrowed(shape, values);
+    }
+    // Ids are below 2^24, which f32 holds exactly.
+    let floats: Vec<f32> = values.iter().map(|&value| value as f32).collect();
+    owned(element, shape.to_vec(), &floats)
+}
+
+fn owned(
+    element: ElementType,
+    shape: Vec<i64>,
+    values: &[f32],
+) -> ort::Result<SessionInputValue<'static>> {
+    fn tensor<T>(
+        shape: Vec<i64>,
+        values: &[f32],
+        of: impl Fn(f32) -> T,
+    ) -> ort::Result<SessionInputValue<'static>>
+    where
+        T: PrimitiveTensorElementType + Debug + Clone + Default + 'static,
+    {
+        let values: Vec<T> = values.iter().map(|&value| of(value)).collect();
+        if values.is_empty() {
+            return Ok(Tensor::<T>::new(&Allocator::default(), shape)?.into());
+        }
+        Ok(Tensor::from_array((shape, values))?.into())
+    }
+    match element {
+        ElementType::F32 => tensor(shape, values, |value| value),
+        ElementType::F16 => tensor(shape, values, f16::from_f32),
+        ElementType::U8 => tensor(shape, values, |value| value as u8),
+        ElementType::I32 => tensor(shape, values, |value| value as i32),
+        ElementType::I64 => tensor(shape, values, |value| value as i64),
+        ElementType::Bool => tensor(shape, values, |value| value != 0.0),
+    }
+}
+
+fn type_of(element: ElementType) -> TensorElementType {
+    match element {
+        ElementType::F32 => TensorElementType::Float32,
+        ElementType::F16 => TensorElementType::Float16,
+        ElementType::U8 => TensorElementType::Uint8,
+        ElementType::I32 => TensorElementType::Int32,
+        ElementType::I64 => TensorElementType::Int64,
+        ElementType::Bool => TensorElementType::Bool,
+    }
+}
+
+/// Runs `items`, at most `most` of them at once, or, where there is no memory for that, each half on
+/// its own, and so on.
 fn in_halves(
     items: usize,
+    most: usize,
     mut run: impl FnMut(Range<usize>) -> Result<Vec<f32>, Failure>,
 ) -> Result<Vec<f32>, Failure> {
     let mut values = Vec::new();
     let mut at = 0;
-    let mut size = items;
+    let mut size = items.min(most);
     while at < items {
         let end = items.min(at + size);
         match run(at..end) {
@@ -375,7 +544,7 @@ mod tests {
     /// A device with room for three items at once, and none for item 12 at all if `cursed`.
     fn run(items: usize, cursed: bool) -> (Result<Vec<f32>, Failure>, Vec<usize>) {
         let mut sizes = Vec::new();
-        let result = in_halves(items, |range| {
+        let result = in_halves(items, usize::MAX, |range| {
             sizes.push(range.len());
             if range.len() > 3 || cursed && range.contains(&12) {
                 let what = "Failed to allocate memory for requested buffer of size 1";

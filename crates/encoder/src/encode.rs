@@ -1,7 +1,7 @@
 //! From bytes and texts to embeddings, for one batch, with no thread or queue in sight.
 //! Its own file because the pipeline, `check` and `bench` all call these steps.
 
-use crate::backend::Tower;
+use crate::backend::{Feed, Tower};
 use crate::confine::Confinement;
 use crate::failure::Failure;
 use crate::file;
@@ -9,11 +9,12 @@ use crate::large::Budget;
 use crate::models::Model;
 use crate::pipeline::{Batch, ItemResult, Large, Slot, Wanted};
 use crate::settings::EngineOptions;
+use crate::tokens::Tokens;
 use half::f16;
 use pgclip_clip::decode::{self, DecodeError, Limits};
 use pgclip_clip::need::need;
 use pgclip_clip::protocol::{ByteBuf, ErrorKind, Image, ItemError, MAX_TEXT_BYTES};
-use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
+use pgclip_clip::towers::{Holds, Layout};
 use rayon::prelude::*;
 use std::io::Cursor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +24,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Prepared {
     pub model: Arc<Model>,
-    /// f32 [N, 3, S, S], normalised: the N images that could be decoded, in their order.
+    /// As the tower's input is laid out: the N images that could be decoded, in their order.
     pixels: Vec<f32>,
     /// One for each image of the batch: `None` where its pixels are above.
     errors: Vec<Option<ItemError>>,
@@ -239,71 +240,67 @@ pub fn infer(prepared: Prepared) -> Result<Vec<ItemResult>, Failure> {
     let Prepared { model, pixels, errors } = prepared;
     let size = model.image_size();
     let count = pixels.len() / (3 * size * size);
-    let shape = [count, 3, size, size].map(|n| n as i64);
+    let shape = match model.config().image_tower().main().holds {
+        Holds::Pixels { layout: Layout::Nhwc } => [count, size, size, 3],
+        _ => [count, 3, size, size],
+    };
+    let shape = shape.map(|n| n as i64).to_vec();
     let embeddings = match count {
         0 => Vec::new(),
-        _ => model.image()?.run(&shape, &pixels)?,
+        _ => model.image()?.run(&Feed::Pixels { shape, pixels: pixels.into() })?,
     };
     Ok(merge(errors, &embeddings, model.dimensions()))
 }
 
-/// Runs texts through the text tower: a result for each. Where the tower allows it, the batch is
-/// cut to its longest text, most of a search's 77 tokens being padding.
+/// Runs texts through the text tower: a result for each.
 pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure> {
-    let length = model.context_length();
-    let mut tokens: Vec<i64> = Vec::with_capacity(texts.len() * length);
+    let tokens = model.tokens()?;
+    let mut good = Vec::with_capacity(texts.len());
     let errors: Vec<Option<ItemError>> = texts
         .iter()
         .map(|text| {
-            if text.len() <= MAX_TEXT_BYTES {
-                tokens.extend(Tokenizer::clip().encode(text, length));
-                return None;
+            if text.len() > MAX_TEXT_BYTES {
+                let message =
+                    format!("the text has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len());
+                return Some(ItemError { kind: ErrorKind::TextTooLong, message });
             }
-            let message =
-                format!("the text has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len());
-            Some(ItemError { kind: ErrorKind::TextTooLong, message })
+            match tokens.encode(text, model.context_length()) {
+                Ok(ids) => {
+                    good.push(ids);
+                    None
+                }
+                Err(error) => Some(error),
+            }
         })
         .collect();
-    let embeddings = match tokens.len() {
+    let embeddings = match good.len() {
         0 => Vec::new(),
-        _ => {
-            let tower = model.text()?;
-            let cut = if tower.any_length { longest(&tokens, length) } else { length };
-            run_texts(&tower, &tokens, length, cut)?
-        }
+        _ => ids(model, &*model.text()?, &good)?,
     };
     Ok(merge(errors, &embeddings, model.dimensions()))
 }
 
-/// Runs texts of `length` tokens cut to their first `cut`.
-fn run_texts(
-    tower: &Tower,
-    tokens: &[i64],
-    length: usize,
-    cut: usize,
-) -> Result<Vec<f32>, Failure> {
-    let shape = [tokens.len() / length, cut].map(|n| n as i64);
-    if cut == length {
-        return tower.run(&shape, tokens);
+/// Embeddings of texts' ids. Where each text goes alone, each has its own length.
+pub fn ids(model: &Model, tower: &Tower, texts: &[Vec<i64>]) -> Result<Vec<f32>, Failure> {
+    let (tokens, length) = (model.tokens()?, model.context_length());
+    if !tower.one_by_one() {
+        return tower.run(&tokens.batch(tower, texts, length));
     }
-    let tokens: Vec<i64> =
-        tokens.chunks_exact(length).flat_map(|text| &text[..cut]).copied().collect();
-    tower.run(&shape, &tokens)
-}
-
-/// Tokens of the longest text, its end included.
-fn longest(tokens: &[i64], length: usize) -> usize {
-    let ends =
-        tokens.chunks_exact(length).map(|text| text.iter().rposition(|&id| id == END_OF_TEXT));
-    ends.map(|end| end.map_or(length, |end| end + 1)).max().unwrap_or(length)
+    let mut embeddings = Vec::with_capacity(texts.len() * model.dimensions());
+    for text in texts {
+        let text = std::slice::from_ref(text);
+        embeddings.extend(tower.run(&tokens.batch(tower, text, length))?);
+    }
+    Ok(embeddings)
 }
 
 /// Whether a text tower gives a text the same embedding with and without its padding. One with a
 /// causal mask does; one made elsewhere may take any length and have none.
-pub fn ignores_padding(tower: &Tower, length: usize) -> bool {
-    let tokens = Tokenizer::clip().encode("a probe", length);
-    let run = |cut| run_texts(tower, &tokens, length, cut);
-    let (Ok(whole), Ok(cut)) = (run(length), run(longest(&tokens, length))) else { return false };
+pub fn ignores_padding(tower: &Tower, tokens: &Tokens, length: usize) -> bool {
+    let Ok(ids) = tokens.encode("a probe", length) else { return false };
+    let own = ids.len();
+    let run = |length| tower.run(&tokens.padded(std::slice::from_ref(&ids), length));
+    let (Ok(whole), Ok(cut)) = (run(length), run(own)) else { return false };
     let cosine: f32 = whole.iter().zip(&cut).map(|(a, b)| a * b).sum();
     cosine > 0.9999
 }

@@ -5,6 +5,7 @@
 //! protocol, [`service`] with [`queue`], [`answers`] and [`cache`] decides what is encoded
 //! when, and [`pipeline`] with [`encode`], [`models`] and [`backend`] encodes it.
 
+mod adopt;
 mod answers;
 mod backend;
 mod bench;
@@ -13,6 +14,7 @@ mod check;
 mod confine;
 mod connection;
 mod convert;
+mod direction;
 mod encode;
 mod failure;
 mod file;
@@ -27,6 +29,7 @@ mod service;
 mod settings;
 mod socket;
 mod stats;
+mod tokens;
 
 use clap::{Parser, Subcommand};
 use settings::ServeOptions;
@@ -51,7 +54,7 @@ enum Command {
     Check(check::CheckOptions),
     /// Measure images and texts a second
     Bench(bench::BenchOptions),
-    /// Turn published CLIP weights into a model directory
+    /// Turn published CLIP weights or ONNX graphs into a model directory
     Convert(convert::ConvertOptions),
 }
 

@@ -8,11 +8,13 @@ use crate::encode;
 use crate::failure::Failure;
 use crate::report;
 use crate::settings::EngineOptions;
-use ort::value::TensorElementType;
-use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, Precision, TEXT_FILE};
+use crate::tokens::Tokens;
+use pgclip_clip::model::{ClipConfig, ModelDir, Padding, Precision};
 use pgclip_clip::preprocess::Preprocessor;
 use pgclip_clip::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
 use pgclip_clip::report::{Load, Named, Notice, Refusal, Why};
+use pgclip_clip::tokens::FileTokenizer;
+use pgclip_clip::towers::{Holds, Layout, TowerConfig};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -27,15 +29,17 @@ pub struct Model {
     runtime: Arc<Runtime>,
     image: OnceLock<Arc<Tower>>,
     text: OnceLock<Arc<Tower>>,
+    tokens: OnceLock<Tokens>,
     /// Held while a tower is loaded, so that it is loaded once.
     loading: Mutex<()>,
 }
 
 impl Model {
     fn new(directory: ModelDir, runtime: Arc<Runtime>) -> Self {
-        let preprocessor = Preprocessor::new(&directory.config.image);
-        let (image, text, loading) = Default::default();
-        Self { directory, preprocessor, runtime, image, text, loading }
+        let config = &directory.config;
+        let preprocessor = Preprocessor::for_input(&config.image, config.image_tower().main());
+        let (image, text, tokens, loading) = Default::default();
+        Self { directory, preprocessor, runtime, image, text, tokens, loading }
     }
 
     pub fn config(&self) -> &ClipConfig {
@@ -70,32 +74,62 @@ impl Model {
         self.config().text.context_length as usize
     }
 
-    /// The image tower: f32 [N, 3, S, S] to [N, D].
+    /// The image tower: [N, 3, S, S] or [N, S, S, 3] to [N, D].
     pub fn image(&self) -> Result<Arc<Tower>, Failure> {
+        let config = self.config().image_tower();
         let size = i64::from(self.config().image.size);
-        self.tower(&self.image, IMAGE_FILE, TensorElementType::Float32, &[3, size, size])
+        let item = match config.main().holds {
+            Holds::Pixels { layout: Layout::Nhwc } => [size, size, 3],
+            _ => [3, size, size],
+        };
+        self.tower(&self.image, config, &item)
     }
 
-    /// The text tower: i64 [N, L] to [N, D].
+    /// The text tower: [N, L] to [N, D].
     pub fn text(&self) -> Result<Arc<Tower>, Failure> {
         let length = i64::from(self.config().text.context_length);
-        self.tower(&self.text, TEXT_FILE, TensorElementType::Int64, &[length])
+        self.tower(&self.text, self.config().text_tower(), &[length])
+    }
+
+    /// What makes token ids of texts.
+    pub fn tokens(&self) -> Result<&Tokens, Failure> {
+        if let Some(tokens) = self.tokens.get() {
+            return Ok(tokens);
+        }
+        let _loading = lock(&self.loading);
+        if let Some(tokens) = self.tokens.get() {
+            return Ok(tokens);
+        }
+        let tokens = match &self.config().text.tokens {
+            None => Tokens::Clip,
+            Some(config) => {
+                let json = self.directory.read(&config.file)?;
+                let made = FileTokenizer::new(&json, config, self.context_length());
+                let made = made.map_err(|error| {
+                    Failure::new(ErrorKind::ModelInvalid, format!("not a tokenizer: {error}"))
+                })?;
+                Tokens::File(Box::new(made), config.clone())
+            }
+        };
+        Ok(self.tokens.get_or_init(|| tokens))
     }
 
     fn tower(
         &self,
         slot: &OnceLock<Arc<Tower>>,
-        file: &str,
-        input: TensorElementType,
-        shape: &[i64],
+        config: TowerConfig,
+        item: &[i64],
     ) -> Result<Arc<Tower>, Failure> {
         if let Some(tower) = slot.get() {
             return Ok(tower.clone());
         }
+        let is_text = config.main().holds == Holds::Tokens;
+        let tokens = is_text.then(|| self.tokens()).transpose()?;
         let _loading = lock(&self.loading);
         if let Some(tower) = slot.get() {
             return Ok(tower.clone());
         }
+        let file = &config.file.clone()[..];
         let start = Instant::now();
         // The probe below is part of it: until then no inference has been seen to end.
         let model = Named { digest: self.digest(), name: self.name().into() };
@@ -107,12 +141,15 @@ impl Model {
             .config()
             .files
             .keys()
-            .filter(|name| *name != IMAGE_FILE && *name != TEXT_FILE && named(name))
+            .filter(|name| *name != file && named(name))
             .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
             .collect::<Result<ExternalData, Failure>>()?;
         let engine = self.runtime.load(file, &onnx, &external)?;
-        let mut tower = Tower::new(engine, file, input, shape, self.dimensions())?;
-        tower.any_length &= encode::ignores_padding(&tower, self.context_length());
+        let mut tower = Tower::new(engine, config, item, self.dimensions())?;
+        if let Some(tokens) = tokens {
+            tower.any_length &= tokens.padding() == Padding::Longest
+                || encode::ignores_padding(&tower, tokens, self.context_length());
+        }
         let tower = Arc::new(tower);
         tracing::info!(
             "loaded {file} of {} onto {} in {:.1} s",
@@ -143,6 +180,7 @@ impl Model {
             precision: match config.precision {
                 Precision::Fp32 => "fp32".into(),
                 Precision::Fp16 => "fp16".into(),
+                Precision::Quantized => "quantized".into(),
             },
             mean_text_embedding: config.mean_text_embedding.clone(),
             device: self.device(),

@@ -18,6 +18,7 @@
 //! take another: everything that waits, waits in the queue, whose owner can still drop it.
 
 use crate::confine::Confinement;
+use crate::direction::texts_direction;
 use crate::encode::{self, Prepared, Rules};
 use crate::failure::Failure;
 use crate::large::Budget;
@@ -320,7 +321,11 @@ impl<F: Fn(Event) + Sync> Workers<F> {
             let result = encode::guarded(|| {
                 let model = self.models.open(&directory)?;
                 encode::probe(&model)?;
-                Ok(model.info())
+                let mut info = model.info();
+                if info.mean_text_embedding.is_none() {
+                    info.mean_text_embedding = Some(texts_direction(&model)?);
+                }
+                Ok(info)
             });
             (self.emit)(Event::Described { ticket, result });
         }

@@ -98,6 +98,23 @@ fn refused(text: &str) -> Result<Refusal, String> {
 }
 
 impl EngineOptions {
+    /// What a command needs that runs a model once or twice, on the CPU.
+    pub fn on_cpu(onnxruntime: PathBuf) -> Self {
+        Self {
+            onnxruntime,
+            device: Device::Cpu,
+            threads: 0,
+            max_batch: 0,
+            max_models: 1,
+            max_megapixels: 1,
+            exif_orientation: false,
+            scaled_decode: false,
+            gpu_memory: 0,
+            io_binding: IoBinding::Off,
+            refuse: Vec::new(),
+        }
+    }
+
     /// Threads to use, at least one.
     pub fn threads(&self) -> usize {
         match self.threads {

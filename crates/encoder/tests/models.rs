@@ -78,7 +78,7 @@ fn a_directory_that_is_no_model_is_refused() {
         ("\"dimensions\": 24", "\"dimensions\": 25"),
         ("\"size\": 36", "\"size\": 40"),
         ("\"context_length\": 77", "\"context_length\": 1"),
-        ("\"format\": 1", "\"format\": 2"),
+        ("\"format\": 1", "\"format\": 3"),
     ];
     for (from, to) in changes {
         assert!(config.contains(from), "{config}");

@@ -5,7 +5,7 @@
 //! comments: N batch, L tokens, W width, H heads, D length of an embedding.
 
 use crate::config::{Activation, Tower};
-use crate::graph::{Axis, Graph, Value, float, int, ints};
+use crate::graph::{Axis, Graph, Value, float, int, ints, text};
 use crate::tensor::{Element, Recipe};
 use crate::weights::{Block, Linear, Norm};
 
@@ -45,7 +45,7 @@ pub fn block<'a>(
 
 /// Multi-head attention of `queries` to `x [N, L, W]`. The scale, one over the root of a head's
 /// width, is part of the queries' weights.
-fn attend<'a>(
+pub fn attend<'a>(
     graph: &mut Graph<'a>,
     queries: &Value,
     x: &Value,
@@ -77,7 +77,7 @@ fn attend<'a>(
 }
 
 /// `(x · weightᵀ + bias) · scale`
-fn linear<'a>(graph: &mut Graph<'a>, x: &Value, linear: &Linear<'a>, scale: f32) -> Value {
+pub fn linear<'a>(graph: &mut Graph<'a>, x: &Value, linear: &Linear<'a>, scale: f32) -> Value {
     let Linear { weight, bias } = linear;
     let w = Recipe::of(weight.clone()).transpose().scale(scale);
     let w = graph.matrix(&weight.name, w);
@@ -94,9 +94,10 @@ pub fn norm<'a>(graph: &mut Graph<'a>, x: &Value, norm: &Norm<'a>, epsilon: f32)
     graph.op("LayerNormalization", &[x, &weight, &bias], &attributes)
 }
 
-fn activate(graph: &mut Graph<'_>, x: &Value, activation: Activation) -> Value {
+pub fn activate(graph: &mut Graph<'_>, x: &Value, activation: Activation) -> Value {
     match activation {
         Activation::Gelu => graph.op("Gelu", &[x], &[]),
+        Activation::GeluTanh => graph.op("Gelu", &[x], &[text("approximate", "tanh")]),
         Activation::QuickGelu => {
             let steepness = graph.number(1.702);
             let steeper = graph.op("Mul", &[x, &steepness], &[]);
@@ -120,8 +121,13 @@ pub fn finish<'a>(
     let x = norm(graph, x, last, epsilon);
     let projection = graph.matrix("projection", projection);
     let x = graph.op("MatMul", &[&x, &projection], &[]);
+    unit(graph, &x, dimensions);
+}
+
+/// Makes `x [N, 1, D]` the output `embedding f32 [N, D]` of unit length, computed in fp32.
+pub fn unit(graph: &mut Graph<'_>, x: &Value, dimensions: usize) {
     let flat = graph.integers(&[-1, dimensions as i64]);
-    let mut x = graph.op("Reshape", &[&x, &flat], &[]);
+    let mut x = graph.op("Reshape", &[x, &flat], &[]);
     if graph.element() != Element::F32 {
         x = graph.cast(&x, Element::F32);
     }

@@ -32,6 +32,12 @@ const WEIGHT_FILES: [&str; 7] = [
     "pytorch_model.bin",
 ];
 
+/// Whether weights may be at `path`: a file, or a folder that holds some.
+pub fn holds_weights(path: &Path) -> bool {
+    let names = WEIGHT_FILES.iter().chain([&CONFIG_FILE]);
+    path.is_file() || names.into_iter().any(|name| path.join(name).is_file())
+}
+
 /// The tensors of one model.
 pub struct Checkpoint {
     /// What was named, or found in the folder that was named.

@@ -8,17 +8,18 @@
 
 use std::path::{Path, PathBuf};
 
-use pgclip_clip::model::ResizeMode;
+use pgclip_clip::model::{Interpolation, ResizeMode};
 use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::ExportError;
 use crate::naming::Naming;
+use crate::siglip;
 
-mod hugging_face;
-mod image_processor;
-mod open_clip;
-mod section;
+pub(crate) mod hugging_face;
+pub(crate) mod image_processor;
+pub(crate) mod open_clip;
+pub(crate) mod section;
 
 use section::Section;
 
@@ -74,6 +75,8 @@ pub struct Tower {
 pub enum Activation {
     /// `x · Φ(x)`, with the error function.
     Gelu,
+    /// The same approximated by tanh, SigLIP's.
+    GeluTanh,
     /// `x · sigmoid(1.702 x)`, OpenAI's.
     QuickGelu,
 }
@@ -84,22 +87,28 @@ pub struct Preprocessing {
     pub mean: [f32; 3],
     pub std: [f32; 3],
     pub resize: ResizeMode,
+    pub interpolation: Interpolation,
 }
 
 impl Preprocessing {
+    /// Shortest side to size, bicubic, centre crop.
+    fn cropped(mean: [f32; 3], std: [f32; 3]) -> Self {
+        Self { mean, std, resize: ResizeMode::Crop, interpolation: Interpolation::Bicubic }
+    }
+
     /// Shortest side to size, centre crop, OpenAI's mean and deviation.
     pub fn openai() -> Self {
-        Self { mean: OPENAI_MEAN, std: OPENAI_STD, resize: ResizeMode::Crop }
+        Self::cropped(OPENAI_MEAN, OPENAI_STD)
     }
 
     /// The same with ImageNet's.
     pub fn imagenet() -> Self {
-        Self { mean: IMAGENET_MEAN, std: IMAGENET_STD, resize: ResizeMode::Crop }
+        Self::cropped(IMAGENET_MEAN, IMAGENET_STD)
     }
 
     /// The same to values from -1 to 1.
     pub fn inception() -> Self {
-        Self { mean: [0.5; 3], std: [0.5; 3], resize: ResizeMode::Crop }
+        Self::cropped([0.5; 3], [0.5; 3])
     }
 }
 
@@ -162,6 +171,14 @@ impl Architecture {
                 None => Err(ExportError::NoPreprocessing { path }),
             },
         }
+    }
+
+    /// Whether the description at `path`, or else one in `folder`, is of an architecture that is
+    /// known, whatever it says of preprocessing.
+    pub fn is_known(folder: &Path, path: Option<&Path>) -> bool {
+        let beside = [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG].map(|name| folder.join(name));
+        let path = path.map(Path::to_owned).or_else(|| beside.into_iter().find(|p| p.is_file()));
+        path.is_some_and(|path| siglip::describes(&path) || Self::read_partly(&path).is_ok())
     }
 
     /// Reads a description of either kind; which one it is shows in its keys. For a bare model
@@ -249,7 +266,7 @@ impl Shape {
 }
 
 /// The description that lies in the weights' folder, first the one of their own library.
-fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
+pub(crate) fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
     let names = match weights.naming {
         Naming::HuggingFace => [HUGGING_FACE_CONFIG, OPEN_CLIP_CONFIG],
         _ => [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG],
@@ -263,7 +280,10 @@ fn beside(weights: &Checkpoint) -> Result<PathBuf, ExportError> {
 
 /// The preprocessing that Hugging Face's files beside `config.json` tell: they may both be there, and
 /// have to agree.
-fn beside_config(config: &Path, image_size: usize) -> Result<Option<Preprocessing>, ExportError> {
+pub(crate) fn beside_config(
+    config: &Path,
+    image_size: usize,
+) -> Result<Option<Preprocessing>, ExportError> {
     let read = |name: &str, section: fn(Value) -> Result<Option<Section>, String>| {
         let path = config.with_file_name(name);
         if !path.is_file() {
@@ -307,7 +327,7 @@ fn agreed(
 }
 
 /// A side, of a square also where both are given.
-fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
+pub(crate) fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
     match section.take(key) {
         None => Ok(None),
         Some(value) => {
@@ -324,7 +344,7 @@ fn square(section: &mut Section, key: &str) -> Result<Option<usize>, String> {
     }
 }
 
-fn read_json(path: &Path) -> Result<Value, ExportError> {
+pub(crate) fn read_json(path: &Path) -> Result<Value, ExportError> {
     let json = std::fs::read(path).map_err(ExportError::read(path))?;
     serde_json::from_slice(&json)
         .map_err(|e| ExportError::config(path, format!("is not JSON: {e}")))

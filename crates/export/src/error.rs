@@ -23,7 +23,11 @@ pub enum ExportError {
         path.display()
     )]
     NotClip { path: PathBuf, count: usize, first: String },
-    #[error("there are no weights (safetensors, .pt or .bin) in \"{}\"", path.display())]
+    #[error(
+        "there are no weights (safetensors, .pt or .bin) in \"{}\", nor graphs (visual/model.onnx and \
+         textual/model.onnx; onnx/vision_model.onnx and onnx/text_model.onnx; onnx/model.onnx)",
+        path.display()
+    )]
     NoWeights { path: PathBuf },
     #[error(
         "no open_clip_config.json or config.json beside \"{}\": name the description of the \

@@ -193,6 +193,10 @@ pub fn float(name: &str, value: f32) -> AttributeProto {
     attribute(name, AttributeType::Float, |a| a.f = Some(value))
 }
 
+pub fn text(name: &str, value: &str) -> AttributeProto {
+    attribute(name, AttributeType::String, |a| a.s = Some(value.as_bytes().to_vec()))
+}
+
 fn attribute(
     name: &str,
     kind: AttributeType,

@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use pgclip_clip::model::{ClipConfig, IMAGE_FILE, ModelDir, TEXT_FILE};
+use pgclip_clip::model::{CONFIG_FILE, ClipConfig, IMAGE_FILE, ModelDir, TEXT_FILE, TokenizerKind};
 use prost::Message;
 use safetensors::Dtype;
 
@@ -31,6 +31,10 @@ pub struct Made {
 /// directory's own description.
 pub fn read(dir: &Path) -> Result<(BTreeMap<String, Made>, Architecture, ClipConfig), ExportError> {
     let model = ModelDir::open(dir)?;
+    if model.config.towers.is_some() || model.config.text.tokenizer != TokenizerKind::Clip {
+        let what = "is of a model that training does not know: weights are read from CLIP's alone";
+        return Err(ExportError::config(&dir.join(CONFIG_FILE), what));
+    }
     let image = Graph::read(&model, IMAGE_FILE)?;
     let text = Graph::read(&model, TEXT_FILE)?;
     let naming = Naming::of(text.constants.keys().map(String::as_str))
@@ -204,6 +208,7 @@ fn describe(
             mean: config.image.mean,
             std: config.image.std,
             resize: config.image.resize,
+            interpolation: config.image.interpolation,
         },
     })
 }

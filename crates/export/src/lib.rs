@@ -6,7 +6,8 @@
 //! messages in `proto`, and [`export()`] puts the directory together. `import` goes the other way:
 //! a model directory is a checkpoint too. Used by
 //! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
-//! [`RandomClip`] makes weights to measure with.
+//! SigLIP's weights go by
+//! `siglip`. Graphs that others made become model directories through `foreign`. [`RandomClip`] makes weights to measure with.
 
 mod archive;
 mod block;
@@ -14,6 +15,7 @@ mod checkpoint;
 mod config;
 mod error;
 mod export;
+mod foreign;
 mod graph;
 mod import;
 mod naming;
@@ -21,15 +23,17 @@ mod onnx;
 mod pickle;
 mod proto;
 mod random;
+mod siglip;
 mod tensor;
 mod text;
 mod vision;
 mod weights;
 
-pub use checkpoint::Checkpoint;
+pub use checkpoint::{Checkpoint, holds_weights};
 pub use config::{Activation, Architecture, Preprocessing, Tower};
 pub use error::ExportError;
-pub use export::{Options, Summary, export};
+pub use export::{Draft, Options, Summary, draft, export};
+pub use foreign::{Graphs, Which, holds_graphs};
 pub use graph::Precision;
 pub use naming::Naming;
 pub use random::RandomClip;

@@ -78,7 +78,7 @@ impl<'a> Weights<'a> {
         checkpoint: &'a Checkpoint,
         architecture: &Architecture,
     ) -> Result<Self, ExportError> {
-        let mut loader = Loader { checkpoint, seen: BTreeSet::new(), problems: Vec::new() };
+        let mut loader = Loader::new(checkpoint);
         let vision = loader.vision(architecture);
         let text = loader.text(architecture);
         let logit_scale = loader.logit_scale();
@@ -87,14 +87,19 @@ impl<'a> Weights<'a> {
     }
 }
 
-struct Loader<'a> {
-    checkpoint: &'a Checkpoint,
+/// Collects tensors by name, and what is wrong with them.
+pub struct Loader<'a> {
+    pub checkpoint: &'a Checkpoint,
     /// Names, as the checkpoint has them, that were asked for.
     seen: BTreeSet<String>,
     problems: Vec<String>,
 }
 
 impl<'a> Loader<'a> {
+    pub fn new(checkpoint: &'a Checkpoint) -> Self {
+        Self { checkpoint, seen: BTreeSet::new(), problems: Vec::new() }
+    }
+
     fn vision(&mut self, architecture: &Architecture) -> Vision<'a> {
         let Architecture { vision: tower, patch_size: patch, .. } = architecture;
         let positions = 1 + architecture.grid().pow(2);
@@ -129,7 +134,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn blocks(&mut self, prefix: &str, tower: &Tower) -> Vec<Block<'a>> {
+    pub fn blocks(&mut self, prefix: &str, tower: &Tower) -> Vec<Block<'a>> {
         (0..tower.layers)
             .map(|layer| self.block(&format!("{prefix}transformer.resblocks.{layer}"), tower))
             .collect()
@@ -160,7 +165,7 @@ impl<'a> Loader<'a> {
         }
     }
 
-    fn norm(&mut self, at: &str, width: usize) -> Norm<'a> {
+    pub fn norm(&mut self, at: &str, width: usize) -> Norm<'a> {
         Norm {
             weight: self.floats(&format!("{at}.weight"), &[width]),
             bias: self.floats(&format!("{at}.bias"), &[width]),
@@ -205,8 +210,35 @@ impl<'a> Loader<'a> {
 
     /// The tensor known to open_clip as `name`; an empty one of that shape if it is missing or
     /// wrong, which is then among the problems.
-    fn floats(&mut self, name: &str, shape: &[usize]) -> Tensor<'a> {
-        let name = self.checkpoint.naming.spell(name);
+    pub fn floats(&mut self, name: &str, shape: &[usize]) -> Tensor<'a> {
+        self.named(&self.checkpoint.naming.spell(name), shape)
+    }
+
+    /// A layer norm, and a linear layer, by the checkpoint's own names.
+    pub fn named_norm(&mut self, at: &str, width: usize) -> Norm<'a> {
+        Norm {
+            weight: self.named(&format!("{at}.weight"), &[width]),
+            bias: self.named(&format!("{at}.bias"), &[width]),
+        }
+    }
+
+    pub fn named_linear(&mut self, at: &str, inputs: usize, outputs: usize) -> Linear<'a> {
+        Linear {
+            weight: self.named(&format!("{at}.weight"), &[outputs, inputs]),
+            bias: self.named(&format!("{at}.bias"), &[outputs]),
+        }
+    }
+
+    /// A single number, also where it is the only one of a list.
+    pub fn scalar(&mut self, name: &str) -> f32 {
+        let scalar = self.checkpoint.tensor(name).is_some_and(|tensor| tensor.shape.is_empty());
+        let tensor = self.named(name, if scalar { &[] } else { &[1] });
+        tensor.floats().first().copied().unwrap_or(0.0)
+    }
+
+    /// The tensor that the checkpoint itself calls `name`, likewise.
+    pub fn named(&mut self, name: &str, shape: &[usize]) -> Tensor<'a> {
+        let name = name.to_owned();
         let found = self.checkpoint.tensor(&name);
         self.seen.insert(name.clone());
         const FLOATS: [Dtype; 4] = [Dtype::F32, Dtype::F16, Dtype::BF16, Dtype::F64];
@@ -232,7 +264,7 @@ impl<'a> Loader<'a> {
         false
     }
 
-    fn finish(mut self) -> Result<(), ExportError> {
+    pub fn finish(mut self) -> Result<(), ExportError> {
         for name in self.checkpoint.names() {
             if !self.seen.contains(name) && !Naming::is_buffer(name) {
                 self.problems.push(format!("unknown: {name}"));

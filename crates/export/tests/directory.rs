@@ -274,8 +274,8 @@ fn preprocessing_is_told_or_named_and_never_assumed() {
         (&old, json!({"do_pad": true}), "preprocessor_config.json\": do_pad = true is not"),
         (
             &new,
-            json!({"image_processor": {"resample": 2}}),
-            "processor_config.json\": image_processor.resample = 2 is not",
+            json!({"image_processor": {"resample": 0}}),
+            "processor_config.json\": image_processor.resample = 0 is not",
         ),
         (&new, json!({"video_processor": {}}), "processor_config.json\": video_processor = {} is"),
     ] {

@@ -22,19 +22,33 @@ pub fn ensemble<'a>(embeddings: impl IntoIterator<Item = &'a [f32]>) -> Vec<f32>
 /// Probabilities of labels, which add up to 1; `labels` are of unit length. An image of zeros, which
 /// has no direction, fits all labels equally.
 pub fn probabilities(image: &[f32], labels: &[Vec<f32>], logit_scale: f32) -> Vec<f64> {
-    let norm = f64::from(norm(image));
-    let logits: Vec<f64> = labels
-        .iter()
-        .map(|label| {
-            let dot: f64 =
-                image.iter().zip(label).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
-            if norm > 0.0 { f64::from(logit_scale) * dot / norm } else { 0.0 }
-        })
-        .collect();
+    let logits = logits(image, labels, logit_scale);
     let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let weights: Vec<f64> = logits.iter().map(|logit| (logit - most).exp()).collect();
     let sum: f64 = weights.iter().sum();
     weights.into_iter().map(|weight| weight / sum).collect()
+}
+
+/// Probability of each label by itself, by the sigmoid of SigLIP (Zhai et al., arXiv 2303.15343): they
+/// need not add up to 1. An image of zeros is as far from all labels as a right angle.
+pub fn each_by_itself(
+    image: &[f32],
+    labels: &[Vec<f32>],
+    logit_scale: f32,
+    logit_bias: f32,
+) -> Vec<f64> {
+    let sigmoid = |logit: f64| 1.0 / (1.0 + (-logit - f64::from(logit_bias)).exp());
+    logits(image, labels, logit_scale).into_iter().map(sigmoid).collect()
+}
+
+/// Cosines times the scale; 0 for an image of zeros.
+fn logits(image: &[f32], labels: &[Vec<f32>], logit_scale: f32) -> Vec<f64> {
+    let norm = f64::from(norm(image));
+    let logit = |label: &Vec<f32>| {
+        let dot: f64 = image.iter().zip(label).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+        if norm > 0.0 { f64::from(logit_scale) * dot / norm } else { 0.0 }
+    };
+    labels.iter().map(logit).collect()
 }
 
 fn norm(vector: &[f32]) -> f32 {
@@ -44,7 +58,20 @@ fn norm(vector: &[f32]) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{ensemble, probabilities};
+    use super::{each_by_itself, ensemble, probabilities};
+
+    /// SigLIP's example: with its bias an image that no label fits gets no high probability.
+    #[test]
+    fn a_sigmoid_judges_each_label_by_itself() {
+        let labels = [vec![1.0, 0.0], vec![0.0, 1.0], vec![-1.0, 0.0]];
+        let got = each_by_itself(&[2.0, 0.0], &labels, 10.0, -4.0);
+        let expected = [6.0f64, -4.0, -14.0].map(|logit| 1.0 / (1.0 + (-logit).exp()));
+        for (got, expected) in got.iter().zip(expected) {
+            assert!((got - expected).abs() < 1e-12, "{got} {expected}");
+        }
+        assert!(each_by_itself(&[0.0, 0.0], &labels, 10.0, -4.0).iter().all(|p| *p < 0.02));
+        assert!(each_by_itself(&[1.0, 0.0], &labels, 1e38, -1e38).iter().all(|p| p.is_finite()));
+    }
 
     #[test]
     fn an_ensemble_is_the_mean_of_directions() {

@@ -17,7 +17,7 @@ use super::mojibake;
 const ROUNDS: usize = 64;
 
 /// The cleaned text.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let fixed = fix_text(text);
     let once = unescape(&fixed);
     let words = unescape(&once);
@@ -32,7 +32,7 @@ pub(super) fn clean(text: &str) -> String {
 }
 
 /// ftfy's `fix_text` with its default settings.
-pub(super) fn fix_text(text: &str) -> Cow<'_, str> {
+pub(crate) fn fix_text(text: &str) -> Cow<'_, str> {
     let is_plain = |byte: u8| matches!(byte, b' '..=b'%' | b'\''..=b'~' | b'\t' | b'\n');
     if text.bytes().all(is_plain) {
         return text.into();

@@ -265,7 +265,8 @@ pub fn items(response: Response) -> Vec<Result<Vec<f32>, ErrorKind>> {
 }
 
 pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(x, y)| x * y).sum::<f32>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
 
 /// A JPEG whose look depends on `seed`.

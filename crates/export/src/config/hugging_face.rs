@@ -127,7 +127,7 @@ fn tower_section(model: &mut Section, key: &str, kind: &str) -> Result<Section, 
     Ok(found)
 }
 
-fn finish(mut section: Section) -> Result<(), String> {
+pub(crate) fn finish(mut section: Section) -> Result<(), String> {
     if let Some(heads) = section.take("pruned_heads").filter(|heads| *heads != json!({})) {
         return Err(section.refusal("pruned_heads", &heads, "only none"));
     }

@@ -2,10 +2,11 @@
 //! up to version 4, or the section `image_processor` of `processor_config.json`, where version 5 has
 //! it. Defaults are those of transformers' `CLIPImageProcessor`.
 //!
-//! Understood is what it does with these: the shortest side to the tower's size, bicubic, the centre
-//! of it, 1/255, mean and deviation. Everything else is refused by name.
+//! Understood is what it does with these: the shortest side to the tower's size and the centre of it,
+//! or both sides to the tower's size; bicubic or bilinear; 1/255, mean and deviation. Everything else
+//! is refused by name.
 
-use pgclip_clip::model::ResizeMode;
+use pgclip_clip::model::{Interpolation, ResizeMode};
 use serde_json::{Value, json};
 
 use super::section::Section;
@@ -25,39 +26,80 @@ const HARMLESS: &[&str] = &[
     "return_tensors",
     "transformers_version",
 ];
-const PROCESSORS: [&str; 3] =
-    ["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"];
-/// Sides of `CLIPImageProcessor`, unless it is told others.
+/// Of transformers' CLIP: shortest side and centre, unless told otherwise.
+const CLIP: [&str; 3] = ["CLIPImageProcessor", "CLIPImageProcessorFast", "CLIPImageProcessorPil"];
+/// Of transformers' SigLIP: both sides to size.
+const SIGLIP: [&str; 3] =
+    ["SiglipImageProcessor", "SiglipImageProcessorFast", "SiglipImageProcessorPil"];
+/// jina-clip's, which speaks open_clip's language.
+const JINA: &str = "JinaCLIPImageProcessor";
+/// Sides of both, unless they are told others.
 const DEFAULT_SIDE: usize = 224;
 
+/// Width and height of the images that a description is for, where it says so.
+pub(crate) fn side(config: &Value) -> Option<u64> {
+    let of = |key: &str| match &config[key] {
+        Value::Object(sides) => {
+            sides.get("height").or_else(|| sides.get("shortest_edge")).and_then(Value::as_u64)
+        }
+        Value::Array(sides) => sides.first().and_then(Value::as_u64),
+        side => side.as_u64(),
+    };
+    of("crop_size").or_else(|| of("size"))
+}
+
 /// The preprocessing for a tower of `image_size` pixels, of a section with these keys.
-pub(super) fn parse(mut config: Section, image_size: usize) -> Result<Preprocessing, String> {
-    config.only("image_processor_type", &PROCESSORS.map(Value::from))?;
+pub(crate) fn parse(mut config: Section, image_size: usize) -> Result<Preprocessing, String> {
+    let kind = config.text("image_processor_type")?;
+    if kind.as_deref() == Some(JINA) {
+        config.ignore(HARMLESS);
+        config.ignore(&["auto_map"]);
+        return super::open_clip::preprocessing(config, image_size);
+    }
+    let known = CLIP.iter().chain(&SIGLIP);
+    if let Some(kind) = kind.as_deref().filter(|kind| !known.clone().any(|known| known == kind)) {
+        let known: Vec<String> = known.map(|known| format!("\"{known}\"")).collect();
+        let why = format!("only {}", known.join(" and "));
+        return Err(config.refusal("image_processor_type", &json!(kind), why));
+    }
+    let siglip = kind.is_some_and(|kind| SIGLIP.contains(&&kind[..]));
     config.only("feature_extractor_type", &[json!("CLIPFeatureExtractor")])?;
-    for key in ["do_resize", "do_center_crop", "do_rescale"] {
+    for key in ["do_resize", "do_rescale"] {
         config.only(key, &[json!(true)])?;
     }
     for key in ["do_pad", "use_square_size"] {
         config.only(key, &[json!(false)])?;
     }
-    config.only("resample", &[json!(3), json!("bicubic")])?;
-    let square = config.flag("default_to_square", false)?;
-    if let Some(size) = config.take("size") {
-        let side = match &size {
-            Value::Number(side) if !square => side.as_u64(),
-            Value::Object(sides) if sides.len() == 1 => {
-                sides.get("shortest_edge").and_then(Value::as_u64)
-            }
-            _ => None,
-        };
-        if side != Some(image_size as u64) {
-            let why = format!("only the shortest edge, to the image tower's {image_size} pixels");
-            return Err(config.refusal("size", &size, why));
+    let interpolation = match config.take("resample") {
+        None => Interpolation::Bicubic,
+        Some(value) if value == json!(3) || value == json!("bicubic") => Interpolation::Bicubic,
+        Some(value) if value == json!(2) || value == json!("bilinear") => Interpolation::Bilinear,
+        Some(value) => {
+            return Err(config.refusal("resample", &value, "only 3 (bicubic) and 2 (bilinear)"));
         }
+    };
+    let square = config.flag("default_to_square", siglip)?;
+    let crops = config.flag("do_center_crop", !siglip)?;
+    let mut resize = if siglip { ResizeMode::Squash } else { ResizeMode::Crop };
+    if let Some(size) = config.take("size") {
+        let sides = |keys: &[&str]| match &size {
+            Value::Object(sides) if sides.len() == keys.len() => {
+                keys.iter().all(|key| sides.get(*key) == Some(&json!(image_size)))
+            }
+            _ => false,
+        };
+        resize = if sides(&["shortest_edge"]) || !square && size == json!(image_size) {
+            ResizeMode::Crop
+        } else if sides(&["height", "width"]) || square && size == json!(image_size) {
+            ResizeMode::Squash
+        } else {
+            let why = format!("only sides of the image tower's {image_size} pixels");
+            return Err(config.refusal("size", &size, why));
+        };
     } else if image_size != DEFAULT_SIDE {
         return Err(absent("size", image_size));
     }
-    if let Some(size) = config.take("crop_size") {
+    if let Some(size) = config.take("crop_size").filter(|_| crops) {
         let sides = match &size {
             Value::Object(sides) if sides.len() == 2 => {
                 ["height", "width"].map(|side| sides.get(side).and_then(Value::as_u64))
@@ -68,21 +110,26 @@ pub(super) fn parse(mut config: Section, image_size: usize) -> Result<Preprocess
             let why = format!("the image tower takes {image_size} by {image_size} pixels");
             return Err(config.refusal("crop_size", &size, why));
         }
-    } else if image_size != DEFAULT_SIDE {
+    } else if crops && !siglip && image_size != DEFAULT_SIDE {
         return Err(absent("crop_size", image_size));
+    }
+    if !crops && resize == ResizeMode::Crop {
+        let why = "the shortest side to size leaves an image that is no square";
+        return Err(config.refusal("do_center_crop", &json!(false), why));
     }
     if let Some(factor) = config.get::<f64>("rescale_factor", "a number")?
         && (factor * 255.0 - 1.0).abs() > 1e-6
     {
         return Err(config.refusal("rescale_factor", &json!(factor), "only 1/255"));
     }
-    let mean = config.channels("image_mean")?.unwrap_or(OPENAI_MEAN);
-    let std = config.channels("image_std")?.unwrap_or(OPENAI_STD);
+    let default = if siglip { ([0.5; 3], [0.5; 3]) } else { (OPENAI_MEAN, OPENAI_STD) };
+    let mean = config.channels("image_mean")?.unwrap_or(default.0);
+    let std = config.channels("image_std")?.unwrap_or(default.1);
     let (mean, std) =
         if config.flag("do_normalize", true)? { (mean, std) } else { ([0.0; 3], [1.0; 3]) };
     config.ignore(HARMLESS);
     config.finish()?;
-    Ok(Preprocessing { mean, std, resize: ResizeMode::Crop })
+    Ok(Preprocessing { mean, std, resize, interpolation })
 }
 
 fn absent(key: &str, image_size: usize) -> String {
@@ -105,7 +152,10 @@ pub(super) fn difference(one: &Preprocessing, other: &Preprocessing) -> Option<S
     let differs = |key: &str, one: [f32; 3], other: [f32; 3]| {
         (one != other).then(|| format!("{key} is {one:?} in the one and {other:?} in the other"))
     };
-    differs("image_mean", one.mean, other.mean).or_else(|| differs("image_std", one.std, other.std))
+    differs("image_mean", one.mean, other.mean)
+        .or_else(|| differs("image_std", one.std, other.std))
+        .or_else(|| (one.resize != other.resize).then(|| "size".to_owned()))
+        .or_else(|| (one.interpolation != other.interpolation).then(|| "resample".to_owned()))
 }
 
 #[cfg(test)]
@@ -170,6 +220,37 @@ mod tests {
         assert_eq!((plain.mean, plain.std), ([0.0; 3], [1.0; 3]));
     }
 
+    /// SigLIP's images are squashed, SigLIP 2's by bilinear interpolation; a square of CLIP's own
+    /// processor is as well, whatever is cut out of it afterwards.
+    #[test]
+    fn both_sides_to_size_is_squash() {
+        let siglip = json!({
+            "do_convert_rgb": null, "do_normalize": true, "do_rescale": true, "do_resize": true,
+            "image_mean": [0.5, 0.5, 0.5], "image_processor_type": "SiglipImageProcessor",
+            "image_std": [0.5, 0.5, 0.5], "processor_class": "SiglipProcessor", "resample": 2,
+            "rescale_factor": 0.00392156862745098, "size": {"height": 256, "width": 256},
+        });
+        let (resize, interpolation) = (ResizeMode::Squash, Interpolation::Bilinear);
+        let expected = Preprocessing { resize, interpolation, ..Preprocessing::inception() };
+        assert_eq!(parsed(siglip.clone(), 256), Ok(expected));
+        assert!(parsed(siglip, 224).unwrap_err().starts_with("size = {"));
+        let bare = json!({"image_processor_type": "SiglipImageProcessor"});
+        assert_eq!(parsed(bare, 224).unwrap().resize, ResizeMode::Squash);
+        let mut squashed = version_4();
+        squashed["default_to_square"] = json!(true);
+        squashed["size"] = json!(224);
+        assert_eq!(parsed(squashed, 224).unwrap().resize, ResizeMode::Squash);
+        let jina = json!({
+            "auto_map": {"AutoImageProcessor": "processing_clip.JinaCLIPImageProcessor"},
+            "fill_color": 0, "image_processor_type": "JinaCLIPImageProcessor",
+            "interpolation": "bicubic", "mean": [0.48145466, 0.4578275, 0.40821073],
+            "processor_class": "JinaCLIPProcessor", "resize_mode": "shortest", "size": 512,
+            "std": [0.26862954, 0.26130258, 0.27577711],
+        });
+        assert_eq!(side(&jina), Some(512));
+        assert_eq!(parsed(jina, 512), Ok(Preprocessing::openai()));
+    }
+
     /// All of these were once taken without a word.
     #[test]
     fn whatever_else_changes_pixels_is_refused_by_name() {
@@ -180,7 +261,6 @@ mod tests {
             ("rescale_factor", json!(1.0 / 127.5)),
             ("do_pad", json!(true)),
             ("pad_size", json!({"height": 224, "width": 224})),
-            ("size", json!({"height": 224, "width": 224})),
             ("size", json!({"shortest_edge": 256})),
             ("size", json!({"longest_edge": 224})),
             ("size", json!({"shortest_edge": 224, "longest_edge": 400})),
@@ -188,10 +268,8 @@ mod tests {
             ("crop_size", json!(256)),
             ("resample", json!(0)),
             ("resample", json!(1)),
-            ("resample", json!(2)),
             ("resample", json!(4)),
             ("resample", json!(5)),
-            ("resample", json!("bilinear")),
             ("image_mean", json!([0.5, 0.5])),
             ("image_std", json!("imagenet")),
             ("image_processor_type", json!("ViTImageProcessor")),
@@ -207,10 +285,9 @@ mod tests {
             let error = parsed(config, 224).unwrap_err();
             assert!(error.starts_with(&format!("{key} = ")), "{error}");
         }
-        let mut squashed = version_4();
-        squashed["default_to_square"] = json!(true);
-        squashed["size"] = json!(224);
-        assert!(parsed(squashed, 224).unwrap_err().starts_with("size = 224"));
+        let mut stretched = version_4();
+        stretched["size"] = json!({"height": 224, "width": 256});
+        assert!(parsed(stretched, 224).unwrap_err().starts_with("size = {"));
         // What is not said is CLIPImageProcessor's default, not what fits the tower.
         assert!(parsed(json!({}), 336).unwrap_err().starts_with("size is not said"));
         let error = parsed(json!({"size": {"shortest_edge": 336}}), 336).unwrap_err();

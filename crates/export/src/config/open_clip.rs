@@ -5,7 +5,7 @@
 //! An option that changes the arithmetic and is not known here is refused: a graph that ignores it
 //! would give embeddings that look right and are wrong.
 
-use pgclip_clip::model::ResizeMode;
+use pgclip_clip::model::{Interpolation, ResizeMode};
 use serde_json::{Value, json};
 
 use super::section::Section;
@@ -136,7 +136,10 @@ fn tower(
     })
 }
 
-fn preprocessing(mut config: Section, image_size: usize) -> Result<Preprocessing, String> {
+pub(crate) fn preprocessing(
+    mut config: Section,
+    image_size: usize,
+) -> Result<Preprocessing, String> {
     if let Some(size) = super::square(&mut config, "size")?
         && size != image_size
     {
@@ -144,27 +147,35 @@ fn preprocessing(mut config: Section, image_size: usize) -> Result<Preprocessing
     }
     config.only("mode", &[json!("RGB")])?;
     // At random it is in training alone.
-    config.only("interpolation", &[json!("bicubic"), json!("random")])?;
+    let interpolation = match config.text("interpolation")?.as_deref() {
+        None | Some("bicubic" | "random") => Interpolation::Bicubic,
+        Some("bilinear") => Interpolation::Bilinear,
+        Some(other) => {
+            let why = "only \"bicubic\" and \"bilinear\"";
+            return Err(config.refusal("interpolation", &json!(other), why));
+        }
+    };
     let mode = config.text("resize_mode")?;
     let resize = match mode.as_deref() {
         None | Some("shortest") => ResizeMode::Crop,
         // open_clip pads after it has resized, A3R and we before: the same but for a pixel's
         // width at the border.
         Some("longest") => ResizeMode::Pad,
+        Some("squash") => ResizeMode::Squash,
         Some(other) => {
-            let why = "only \"shortest\" and \"longest\"";
+            let why = "only \"shortest\", \"longest\" and \"squash\"";
             return Err(config.refusal("resize_mode", &json!(other), why));
         }
     };
     match resize {
         // Nothing is filled.
-        ResizeMode::Crop => config.ignore(&["fill_color"]),
+        ResizeMode::Crop | ResizeMode::Squash => config.ignore(&["fill_color"]),
         ResizeMode::Pad => config.only("fill_color", &[json!(0), json!([0, 0, 0])])?,
     }
     let mean = config.channels("mean")?.unwrap_or(OPENAI_MEAN);
     let std = config.channels("std")?.unwrap_or(OPENAI_STD);
     config.finish()?;
-    Ok(Preprocessing { mean, std, resize })
+    Ok(Preprocessing { mean, std, resize, interpolation })
 }
 
 #[cfg(test)]
@@ -213,8 +224,8 @@ mod tests {
         let found = parse(partly).unwrap().1.unwrap();
         assert_eq!((found.mean, found.std), ([0.4; 3], OPENAI_STD));
         for (key, value) in [
-            ("interpolation", json!("bilinear")),
-            ("resize_mode", json!("squash")),
+            ("interpolation", json!("lanczos")),
+            ("resize_mode", json!("stretch")),
             ("mode", json!("L")),
             ("mean", json!([0.5])),
             ("crop_pct", json!(0.9)),

@@ -11,14 +11,14 @@ use serde_json::{Map, Value};
 const MOST_SHOWN: usize = 100;
 
 /// A JSON object on its way to being understood.
-pub(super) struct Section {
+pub(crate) struct Section {
     /// What stands before a key in messages: "vision_cfg.", or nothing.
     at: String,
     left: Map<String, Value>,
 }
 
 impl Section {
-    pub(super) fn new(at: impl Into<String>, value: Value) -> Result<Self, String> {
+    pub(crate) fn new(at: impl Into<String>, value: Value) -> Result<Self, String> {
         let at = at.into();
         match value {
             Value::Object(left) => Ok(Self { at, left }),
@@ -27,23 +27,23 @@ impl Section {
     }
 
     /// Whether the key is there, with a value.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.left.get(key).is_some_and(|value| !value.is_null())
     }
 
     /// A value; `null` says as little as an absent key.
-    pub(super) fn take(&mut self, key: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<Value> {
         self.left.remove(key).filter(|value| !value.is_null())
     }
 
     /// The section within this one.
-    pub(super) fn section(&mut self, key: &str) -> Result<Option<Self>, String> {
+    pub(crate) fn section(&mut self, key: &str) -> Result<Option<Self>, String> {
         let at = format!("{}{key}.", self.at);
         self.take(key).map(|value| Self::new(at, value)).transpose()
     }
 
     /// A value of a certain kind, `kind` saying which it has to be.
-    pub(super) fn get<T: DeserializeOwned>(
+    pub(crate) fn get<T: DeserializeOwned>(
         &mut self,
         key: &str,
         kind: &str,
@@ -53,24 +53,24 @@ impl Section {
         read.map(Some).map_err(|_| self.refusal(key, &value, format!("it has to be {kind}")))
     }
 
-    pub(super) fn whole(&mut self, key: &str, default: usize) -> Result<usize, String> {
+    pub(crate) fn whole(&mut self, key: &str, default: usize) -> Result<usize, String> {
         Ok(self.get(key, "a whole number")?.unwrap_or(default))
     }
 
-    pub(super) fn number(&mut self, key: &str, default: f64) -> Result<f64, String> {
+    pub(crate) fn number(&mut self, key: &str, default: f64) -> Result<f64, String> {
         Ok(self.get(key, "a number")?.unwrap_or(default))
     }
 
-    pub(super) fn flag(&mut self, key: &str, default: bool) -> Result<bool, String> {
+    pub(crate) fn flag(&mut self, key: &str, default: bool) -> Result<bool, String> {
         Ok(self.get(key, "true or false")?.unwrap_or(default))
     }
 
-    pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, String> {
+    pub(crate) fn text(&mut self, key: &str) -> Result<Option<String>, String> {
         self.get(key, "a text")
     }
 
     /// Three values, or one for all three channels.
-    pub(super) fn channels(&mut self, key: &str) -> Result<Option<[f32; 3]>, String> {
+    pub(crate) fn channels(&mut self, key: &str) -> Result<Option<[f32; 3]>, String> {
         let kind = "three numbers";
         match self.take(key) {
             Some(Value::Number(one)) => Ok(one.as_f64().map(|one| [one as f32; 3])),
@@ -84,7 +84,7 @@ impl Section {
     }
 
     /// Refuses a value that is there and is none of these.
-    pub(super) fn only(&mut self, key: &str, known: &[Value]) -> Result<(), String> {
+    pub(crate) fn only(&mut self, key: &str, known: &[Value]) -> Result<(), String> {
         match self.take(key) {
             Some(value) if !known.contains(&value) => {
                 let known: Vec<String> = known.iter().map(shown).collect();
@@ -95,13 +95,13 @@ impl Section {
     }
 
     /// Drops keys that say nothing about what a trained model computes.
-    pub(super) fn ignore(&mut self, keys: &[&str]) {
+    pub(crate) fn ignore(&mut self, keys: &[&str]) {
         keys.iter().for_each(|key| drop(self.left.remove(*key)));
     }
 
     /// The same, where `option`, with which they would count, is absent; if it is there, it is what
     /// is refused.
-    pub(super) fn ignore_without(&mut self, option: &str, keys: &[&str]) {
+    pub(crate) fn ignore_without(&mut self, option: &str, keys: &[&str]) {
         if self.has(option) {
             self.left.retain(|key, _| key == option);
         }
@@ -109,14 +109,14 @@ impl Section {
     }
 
     /// Ends the reading: whatever has not been taken, and has a value, is not understood.
-    pub(super) fn finish(self) -> Result<(), String> {
+    pub(crate) fn finish(self) -> Result<(), String> {
         match self.left.iter().find(|(_, value)| !value.is_null()) {
             Some((key, value)) => Err(self.refusal(key, value, "nothing is known of it")),
             None => Ok(()),
         }
     }
 
-    pub(super) fn refusal(&self, key: &str, value: &Value, why: impl Display) -> String {
+    pub(crate) fn refusal(&self, key: &str, value: &Value, why: impl Display) -> String {
         format!("{}{key} = {} is not supported: {why}", self.at, shown(value))
     }
 }
