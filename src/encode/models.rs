@@ -78,7 +78,6 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
 /// The direction in which a registered model's texts lie: the mean of many of their embeddings, as its
 /// directory tells it or as it was computed when the model was registered. `None` for models that were
 /// registered before that was done.
-#[expect(dead_code, reason = "the index's build reads it from the model's directory so far")]
 pub fn texts_direction(extension: &Extension, name: &str) -> Result<Option<Vec<f32>>, Failure> {
     let query = format!(
         "SELECT mean_text_embedding FROM {} WHERE name OPERATOR(pg_catalog.=) $1",

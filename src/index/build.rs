@@ -29,6 +29,7 @@ use super::store::{IndexStore, Writing};
 use super::{insert as inserting, page};
 use crate::embedding::Embedding;
 use crate::encode::failure::Failure;
+use crate::encode::models;
 use crate::extension::Extension;
 use crate::ingest::binding::Binding;
 
@@ -158,7 +159,8 @@ struct Build<'a> {
 }
 
 /// The texts' direction that the model of the index's column has; none where the column belongs to
-/// no model, or the model does not say.
+/// no model. One that cannot be learnt although there is a model is told: text searches of such an
+/// index look at more records for the same rows.
 fn text_direction(heap: pg_sys::Relation, index: pg_sys::Relation) -> Option<Vec<f32>> {
     // SAFETY: both relations are open; the arrays have an entry for each key column.
     let (column, handler, relation) = unsafe {
@@ -168,11 +170,22 @@ fn text_direction(heap: pg_sys::Relation, index: pg_sys::Relation) -> Option<Vec
     let extension = Extension::of_function(handler);
     let bindings = Binding::all(&extension, &relation).ok()?;
     let binding = bindings.iter().find(|binding| binding.embedding == column)?;
-    let model = binding.resolve(&extension).ok()?;
-    let directory = pgclip_clip::model::ModelDir::open(&model.reference.directory).ok()?;
-    (directory.digest == model.reference.digest).then_some(())?;
-    // As it will be read back from the index.
-    Some(from_bytes(&to_bytes(directory.config.mean_text_embedding.as_ref()?)))
+    let direction = binding
+        .resolve(&extension)
+        .and_then(|model| models::texts_direction(&extension, &model.name));
+    if let Ok(Some(direction)) = direction {
+        // As it will be read back from the index.
+        return Some(from_bytes(&to_bytes(&direction)));
+    }
+    let message = format!(
+        "index \"{}\" is built without the direction of the texts of model \"{}\", which is not known",
+        super::error::name(index),
+        binding.model
+    );
+    Failure::new(Code::ERRCODE_WARNING, message)
+        .hint("Searches by text are slower without it. Register the model anew with clip_register_model, then REINDEX.")
+        .say(PgLogLevel::WARNING);
+    None
 }
 
 /// How many elements a build in memory takes at most.
