@@ -86,6 +86,9 @@ pub(crate) fn look_at_layer<S: Store, R>(
     }
 }
 
+/// Elements with their estimates, and how many were looked at for them.
+pub(crate) type Surveyed = (Vec<(Id, f32)>, u64);
+
 /// What a descent needs, kept from one to the next for its memory.
 #[derive(Debug)]
 pub(crate) struct Descent {
@@ -207,7 +210,7 @@ impl Descent {
         space: &Space,
         query: &Query,
         most: u64,
-    ) -> Result<(Vec<(Id, f32)>, u64), Error<S::Error>> {
+    ) -> Result<Surveyed, Error<S::Error>> {
         /// Elements whose neighbours are looked at.
         const ELEMENTS: u64 = 256;
         let Some((entry, stand)) = enter(store, space, query)? else { return Ok((Vec::new(), 0)) };

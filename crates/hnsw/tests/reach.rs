@@ -90,7 +90,7 @@ fn vectors(kind: u8, dims: usize, count: usize, seed: u64) -> Vec<Vec<f16>> {
                 vector
             }
             // The same among others.
-            3 if number % 2 == 0 => {
+            3 if number.is_multiple_of(2) => {
                 let mut vector = base.clone();
                 let at = dice.below(dims);
                 vector[at] = step(vector[at], dice.below(9) as i16 - 4);
