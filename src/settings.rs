@@ -44,7 +44,7 @@ pub enum IterativeScan {
     Off,
 }
 
-pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.175);
+pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.2);
 pub static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::Strict);

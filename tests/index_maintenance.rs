@@ -73,7 +73,7 @@ fn buffers_change_hands() -> Result<()> {
     let small = Cluster::builder("buffers").setting("shared_buffers", "1MB");
     let (_cluster, mut client) = start(&small.setting("autovacuum", "off"))?;
     let mut clusters = Clusters::new(67, 24, 40);
-    make_tables(&mut client, &mut clusters, 3000)?;
+    make_tables(&mut client, &mut clusters, 4500)?;
     client.each(
         "CREATE INDEX i ON t USING clip_hnsw (v, f);
          CREATE TABLE t2 AS SELECT * FROM t WHERE id % 2 = 0;

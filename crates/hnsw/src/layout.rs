@@ -2,7 +2,8 @@
 //! number of filter columns. Its own file because it is the format on disk; the accessors are in
 //! [`record`](crate::record).
 //!
-//! An **element** (all numbers little-endian; `c` filter columns, `d` dimensions, `n = 2m` edges):
+//! An **element** (all numbers little-endian; `c` filter columns, `d` dimensions, `b` bits of a code, `n` edges,
+//! at most `2m`):
 //!
 //! ```text
 //!  0  u8      kind, 1
@@ -30,7 +31,7 @@
 //!
 //! ```text
 //! 6 B×n  ids     2 B×n  w/√scale     2 B×n  b/scale     2 B×n  a/scale (Euclidean only)
-//! 1 B×n  ⟨g,r⟩   d/8 B×n  codes      (plain: the ids alone)
+//! 1 B×n  ⟨g,r⟩   b/8 B×n  codes      (plain: the ids alone)
 //! ```
 //!
 //! An **edges** tuple (split) begins with kind 2, version, number of edges, the kept ones as in the
@@ -52,6 +53,8 @@
 //! 18  6 B     unused
 //! 24          the edges
 //! ```
+
+use std::f32::consts::FRAC_PI_2;
 
 use pgclip_simd::codes::{CODE_BLOCK, rotated_dims};
 
@@ -152,7 +155,8 @@ impl Layout {
         let (edges, bits) = (2 * m, rotated_dims(dims));
         let layouts =
             places.map(|placement| Self { metric, dims, m, columns, placement, edges, bits });
-        layouts.into_iter().find(Self::fits).ok_or_else(|| {
+        let best = layouts.into_iter().find(Self::fits);
+        best.map(|layout| layout.sharing_a_page().unwrap_or(layout)).ok_or_else(|| {
             let rest = ELEMENT_HEADER + 8 * columns + 2 * m * ID_BYTES;
             LayoutError::TooWide { dims, m, columns, most: (MAX_RECORD - rest) / 2 }
         })
@@ -161,6 +165,38 @@ impl Layout {
     /// The same with another placement, for tests of all of them.
     pub fn with_placement(self, placement: Placement) -> Option<Self> {
         Some(Self { placement, ..self }).filter(Self::fits)
+    }
+
+    /// The same with as many elements on a page as edges and codes allow: seven tenths of the edges do, and
+    /// codes that are not too rough. What is left of a page is for more bits, and then for more edges.
+    /// More records are looked at for the same recall, each in less time: of 15,000 generated vectors of
+    /// 1,024 dimensions 73 instead of about 55 at recall 0.977, in as much time, and half the bytes
+    /// (`… --example curve -- rows=15000 dims=1024 edges=32 bits=1024`).
+    fn sharing_a_page(&self) -> Option<Self> {
+        const FEW_EDGES: usize = 8;
+        /// The most variance of an estimated product with a residual of unit length: that of one bit for
+        /// each of 384 components is 0.0015.
+        const ROUGH: f32 = 0.0027;
+        if self.placement != Placement::Inline {
+            return None;
+        }
+        let (all_edges, all_bits) = (self.edges, self.bits);
+        let least_edges = (all_edges * 7 / 10).max(FEW_EDGES.min(all_edges));
+        // π/2 - 1 a bit, and 1 a bit for components that no bit is about.
+        let variance = |bits: usize| FRAC_PI_2 / bits as f32 - 1.0 / all_bits as f32;
+        let before = self.element_edges_at();
+        (1..=PAGE_ROOM / before).rev().find_map(|elements| {
+            let bytes = (PAGE_ROOM / elements - ITEM_POINTER) / 8 * 8;
+            let room = bytes.checked_sub(before)?;
+            let mut bits = (CODE_BLOCK..=all_bits).rev().step_by(CODE_BLOCK);
+            let bits = bits.find(|bits| {
+                (*bits == all_bits || variance(*bits) <= ROUGH)
+                    && Self { bits: *bits, ..*self }.arrays(least_edges) <= room
+            })?;
+            let fitting = Self { bits, ..*self };
+            let edges = (least_edges..=all_edges).rev().find(|n| fitting.arrays(*n) <= room)?;
+            Some(Self { edges, ..fitting }).filter(Self::fits)
+        })
     }
 
     /// The same with so many edges and bits of a code, to measure what they do.

@@ -60,7 +60,7 @@ pub struct ScanOptions {
 impl Default for ScanOptions {
     fn default() -> Self {
         Self {
-            slack: 0.15,
+            slack: 0.2,
             ef: 1000,
             order: Order::Strict,
             max_records: 20_000,

@@ -29,14 +29,17 @@ fn layouts_are_chosen_by_what_fits() {
         assert_eq!(layout.placement, Placement::Inline, "{dims} {m} {columns}");
         assert_eq!(per_page(&layout), pages, "{dims} {m} {columns}: {}", layout.element_bytes());
     };
-    inline(384, 16, 0, 3);
-    inline(384, 16, 1, 3);
-    inline(384, 16, 2, 3);
-    inline(384, 16, 3, 2);
-    inline(512, 16, 1, 2);
-    inline(768, 16, 1, 1);
-    inline(1024, 16, 1, 1);
+    inline(384, 16, 0, 4);
+    inline(384, 16, 3, 4);
+    inline(384, 16, 8, 4);
+    inline(512, 16, 1, 3);
+    inline(768, 16, 1, 2);
+    inline(1024, 16, 1, 2);
     inline(1280, 16, 5, 1);
+    // Few edges are not made fewer, and neither are those of a record that has a page to itself.
+    assert_eq!([layout(384, 2, 0).edges(), layout(384, 4, 0).edges()], [4, 8]);
+    assert_eq!([layout(384, 16, 0).edges(), layout(384, 16, 0).bits()], [24, 320]);
+    assert_eq!([layout(1280, 16, 0).edges(), layout(1280, 16, 0).bits()], [32, 1280]);
     assert_eq!(layout(384, 64, 0).placement, Placement::Split);
     assert_eq!(layout(768, 32, 0).placement, Placement::Split);
     assert_eq!(layout(1408, 16, 0).placement, Placement::Split);
@@ -131,7 +134,7 @@ fn estimates_are_near_and_without_bias() {
 }
 
 fn layout_of(metric: Metric, dims: usize) -> Layout {
-    Layout::new(metric, dims, 8, 0).unwrap()
+    Layout::new(metric, dims, 8, 0).unwrap().with_shape(16, dims).unwrap()
 }
 
 /// Taken as a query, an element knows its distances to its neighbours: nothing is left to estimate.

@@ -118,7 +118,7 @@ impl Nearest {
 /// estimates of such a distance are off: among vectors that are all but equal, more than the slack.
 pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, noise: f32, kth: f32) -> f32 {
     const FLOOR: f32 = 0.01;
-    const FAR: f32 = 3.0;
+    const FAR: f32 = 2.5;
     let relative = slack * kth.abs();
     let far = mean.map(|mean| FAR * slack * (mean - kth));
     let reach = match (metric, far) {
