@@ -109,7 +109,7 @@ impl Side {
         match self {
             Self::Pgclip => Setting {
                 name: format!("search_slack={accuracy}"),
-                sql: format!("RESET pgclip.ef_search; SET pgclip.search_slack = {accuracy}"),
+                sql: format!("SET pgclip.search_slack = {accuracy}"),
             },
             Self::Pgvector => Setting {
                 name: format!("ef_search={accuracy}"),
@@ -118,26 +118,19 @@ impl Side {
         }
     }
 
-    /// The settings of a sweep, from fast to accurate. Ours goes on with a higher cap of the rows
-    /// found for a batch, which text-like queries come up against.
+    /// The settings of a sweep, from fast to accurate.
     pub fn sweep(self) -> Vec<Setting> {
         let accuracies: &[f64] = match self {
             Self::Pgclip => &[0.02, 0.05, 0.075, 0.1, 0.125, 0.15, 0.175, 0.2, 0.25, 0.3, 0.4, 0.6],
             Self::Pgvector => &[10., 20., 30., 40., 60., 80., 120., 180., 280., 420., 600., 800.],
         };
-        let capped = [0.125, 0.15, 0.2, 0.3].map(|slack| {
-            let setting = Self::Pgclip.setting(slack);
-            setting.and("pgclip.ef_search", "5000")
-        });
-        let more: &[Setting] = if self == Self::Pgclip { &capped } else { &[] };
-        let usual = accuracies.iter().map(|&accuracy| self.setting(accuracy));
-        usual.chain(more.iter().cloned()).collect()
+        accuracies.iter().map(|&accuracy| self.setting(accuracy)).collect()
     }
 
     /// The setting that both documentations name first.
     pub fn default_setting(self) -> Setting {
         match self {
-            Self::Pgclip => self.setting(0.15),
+            Self::Pgclip => self.setting(0.2),
             Self::Pgvector => self.setting(40.0),
         }
     }

@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::track::Track;
 use crate::walk::Walk;
 pub use stop::stop_bound;
-use stop::{Nearest, next_step};
+use stop::{Nearest, most_found, next_step};
 
 /// What happens to rows that are found late, and after the first rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -339,10 +339,14 @@ impl Scan {
         store.interrupt().map_err(Error::Store)?;
         let step = next_step(self.done);
         self.nearest.step(step, self.released);
+        let most = most_found(self.options.slack, self.done + step);
         loop {
             if self.left() == 0 {
                 self.exhausted = !self.walk.pool.is_empty();
                 self.phase = Phase::Finished;
+                break;
+            }
+            if self.nearest.found() >= most {
                 break;
             }
             let bound = self.bound(space, query);

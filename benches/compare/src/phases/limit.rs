@@ -25,7 +25,7 @@ pub fn run(run: &mut Run) -> Result<()> {
 
 fn settings(side: Side) -> Vec<Setting> {
     match side {
-        Side::Pgclip => vec![side.default_setting(), side.setting(0.2)],
+        Side::Pgclip => vec![side.default_setting(), side.setting(0.15)],
         Side::Pgvector => {
             let scans = ["off", "strict_order"];
             let scan = |scan: &&str| {

@@ -45,12 +45,14 @@ pub(super) struct Nearest {
     heap: BinaryHeap<Far>,
     target: usize,
     released: f64,
+    /// Elements found since the beginning.
+    found: usize,
 }
 
 impl Nearest {
     pub fn new() -> Self {
         let (beyond, heap) = (Vec::new(), BinaryHeap::new());
-        Self { beyond, heap, target: 0, released: f64::NEG_INFINITY }
+        Self { beyond, heap, target: 0, released: f64::NEG_INFINITY, found: 0 }
     }
 
     pub fn clear(&mut self) {
@@ -58,6 +60,12 @@ impl Nearest {
         self.heap.clear();
         self.target = 0;
         self.released = f64::NEG_INFINITY;
+        self.found = 0;
+    }
+
+    /// How many elements were found since the beginning.
+    pub fn found(&self) -> usize {
+        self.found
     }
 
     /// How many elements' distances are held.
@@ -80,6 +88,7 @@ impl Nearest {
 
     /// Takes an element in. Is it among the k nearest?
     pub fn take(&mut self, distance: Distance) -> bool {
+        self.found += 1;
         if distance.operator <= self.released {
             return false;
         }
@@ -106,6 +115,16 @@ impl Nearest {
     pub fn farthest(&self) -> Option<Distance> {
         self.heap.peek().map(|far| far.0)
     }
+}
+
+/// The most elements found for the first k of a scan. Where a query is about equally far from many, the
+/// rule alone has thousands looked at for what hundreds give: of 100,000 × 384 text-like queries took
+/// 2,500 records at slack 0.15, for recall 0.995. It grows with the slack, so that more of it always
+/// finds more.
+pub(super) fn most_found(slack: f32, k: usize) -> usize {
+    const FIRST: f32 = 5000.0;
+    const EACH: f32 = 40.0;
+    (slack * (FIRST + EACH * k as f32)) as usize + k
 }
 
 /// The stop rule: the estimate past which no candidate is expanded, for the k-th best inner distance
