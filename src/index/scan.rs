@@ -125,7 +125,6 @@ fn options() -> ScanOptions {
         order,
         max_records: settings::MAX_SCAN_TUPLES.get().max(1) as u64,
         max_memory: settings::SCAN_MEMORY.get().max(64) as usize * 1024,
-        ..ScanOptions::default()
     }
 }
 

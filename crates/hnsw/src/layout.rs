@@ -170,8 +170,8 @@ impl Layout {
     /// The same with as many elements on a page as edges and codes allow: seven tenths of the edges do, and
     /// codes that are not too rough. What is left of a page is for more bits, and then for more edges.
     /// More records are looked at for the same recall, each in less time: of 15,000 generated vectors of
-    /// 1,024 dimensions 73 instead of about 55 at recall 0.977, in as much time, and half the bytes
-    /// (`… --example curve -- rows=15000 dims=1024 edges=32 bits=1024`).
+    /// 1,024 dimensions 73 by 26 edges of 512 bits, about 55 by all, at recall 0.977, in as much time
+    /// (`… --example curve -- rows=15000 dims=1024 queries=100 edges=26 bits=512`).
     fn sharing_a_page(&self) -> Option<Self> {
         const FEW_EDGES: usize = 8;
         /// The most variance of an estimated product with a residual of unit length: that of one bit for

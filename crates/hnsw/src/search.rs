@@ -22,7 +22,7 @@ use crate::descent::{Descent, enter};
 use crate::error::Error;
 use crate::id::Tid;
 use crate::record::Values;
-use crate::space::{Query, Space};
+use crate::space::{Distance, Query, Space};
 use crate::store::Store;
 use crate::track::Track;
 use crate::walk::Walk;
@@ -51,8 +51,6 @@ pub struct ScanOptions {
     pub order: Order,
     /// The most records a scan looks at on the base layer, and on layer 1 to look around.
     pub max_records: u64,
-    /// No row farther than this is wanted, by the operator's distance.
-    pub within: f64,
     /// The most bytes that candidates and rows held back may take.
     pub max_memory: usize,
 }
@@ -64,7 +62,6 @@ impl Default for ScanOptions {
             ef: 1000,
             order: Order::Strict,
             max_records: 20_000,
-            within: f64::INFINITY,
             max_memory: 64 << 20,
         }
     }
@@ -281,12 +278,6 @@ impl Scan {
             while let Some(Reverse(row)) = self.held.peek().copied()
                 && (self.phase == Phase::Finished || row.distance.total_cmp(&self.released).is_le())
             {
-                if row.distance > self.options.within {
-                    // So are all the others.
-                    self.phase = Phase::Finished;
-                    self.held.clear();
-                    break;
-                }
                 self.held.pop();
                 self.returned.push(row.tid);
                 if row.distance < self.last && self.options.order != Order::Relaxed {
@@ -382,16 +373,13 @@ impl Scan {
 
     /// How far the walk has to look.
     fn bound(&self, space: &Space, query: &Query) -> f32 {
-        let stop =
-            |kth| stop_bound(space.metric(), self.options.slack, self.mean, query.noise(kth), kth);
-        let kth = match self.nearest.farthest() {
-            Some(kth) if self.nearest.is_full() => stop(kth.inner),
+        match self.nearest.farthest() {
+            Some(Distance { inner, .. }) if self.nearest.is_full() => {
+                let (slack, noise) = (self.options.slack, query.noise(inner));
+                stop_bound(space.metric(), slack, self.mean, noise, inner)
+            }
             _ => f32::INFINITY,
-        };
-        if self.options.within == f64::INFINITY {
-            return kth;
         }
-        kth.min(stop(space.inner(self.options.within)))
     }
 }
 

@@ -100,15 +100,6 @@ impl Space {
         self.text.as_ref().map_or(0.0, |(unit, _)| scale * pgclip_simd::dot(unit, vector))
     }
 
-    /// The inner distance of which this is the operator's result.
-    pub fn inner(&self, operator: f64) -> f32 {
-        let inner = match self.metric() {
-            Metric::L2 => operator * operator.abs(),
-            Metric::InnerProduct | Metric::Cosine => 2.0 * operator,
-        };
-        inner as f32
-    }
-
     /// The distance of two vectors of which the squared norms are known.
     #[inline]
     pub fn distance(&self, a: &[f16], a2: f32, b: &[f16], b2: f32) -> Distance {

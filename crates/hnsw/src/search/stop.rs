@@ -119,7 +119,7 @@ impl Nearest {
 
 /// The most elements found for the first k of a scan. Where a query is about equally far from many, the
 /// rule alone has thousands looked at for what hundreds give: of 100,000 × 384 text-like queries took
-/// 2,500 records at slack 0.15, for recall 0.995. It grows with the slack, so that more of it always
+/// 2,500 buffers at slack 0.15, for recall 0.995. It grows with the slack, so that more of it always
 /// finds more.
 pub(super) fn most_found(slack: f32, k: usize) -> usize {
     const FIRST: f32 = 5000.0;
