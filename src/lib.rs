@@ -1,24 +1,28 @@
 //! Text-to-image retrieval inside PostgreSQL.
 //!
 //! This package is the only code that sees pgrx. Its modules, in the order data flows through
-//! them: the [`embedding`] type, [`encode`] with the encoder process, [`ingest`] by triggers, the
-//! [`index`], [`search`]. [`settings`], [`extension`], [`rights`], [`limits`], [`context`] and [`read`] are
-//! what they all need.
+//! them: the [`embedding`] type, the [`models`] that make one, the way to the [`encoder`] process,
+//! [`attributes`] that tell what a picture shows, [`ingest`] by triggers, the [`index`], [`search`], and
+//! the [`workers`] beside all statements. None imports what stands behind it, which a test of
+//! `crates/testkit` holds. [`error`], [`limits`], [`context`], [`settings`], [`place`] and the [`catalog`]
+//! are what they all need.
 
 #![allow(clippy::result_large_err, reason = "pgrx raises its ErrorReport by value")]
 
+mod attributes;
+mod catalog;
 mod context;
-mod dump;
 mod embedding;
-mod encode;
-mod extension;
+mod encoder;
+mod error;
 mod index;
 mod ingest;
 mod limits;
-mod read;
-mod rights;
+mod models;
+mod place;
 mod search;
 mod settings;
+mod workers;
 
 pgrx::pg_module_magic!();
 
@@ -28,7 +32,7 @@ extern "C-unwind" fn _PG_init() {
     keep_backtraces_to_ourselves();
     embedding::init();
     settings::init();
-    encode::init();
+    encoder::launch::init();
     index::init();
 }
 

@@ -8,7 +8,7 @@ use pgclip_clip::protocol::MAX_TEXT_BYTES;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// Elements of an array that is encoded in one call.
 pub const ITEMS: usize = 100_000;

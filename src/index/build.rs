@@ -27,11 +27,11 @@ use super::options::Options;
 use super::page::Kind;
 use super::store::{IndexStore, Writing};
 use super::{insert as inserting, page};
+use crate::catalog::extension::Extension;
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::models;
-use crate::extension::Extension;
-use crate::ingest::binding::Binding;
+use crate::error::Failure;
+use crate::models;
+use crate::models::binding::Binding;
 
 /// The phases of `pg_stat_progress_create_index`, after the server's own first one.
 const LOADING: i64 = 2;

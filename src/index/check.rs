@@ -16,7 +16,7 @@ use super::meta::{FIRST_BLOCK, FORMAT_VERSION, Meta};
 use super::open;
 use super::page::{self, PAGE};
 use super::store::{IndexStore, Writing};
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// Opens an index of ours that the caller owns.
 fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {

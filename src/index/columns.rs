@@ -7,7 +7,7 @@ use pgrx::{PgRelation, pg_guard, pg_sys};
 
 use super::error::name;
 use super::filter::{Column, Kind};
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// The strategy numbers of the distance operators; 1 to 5 are the B-tree's.
 pub const DISTANCES: [(i16, Metric); 3] =

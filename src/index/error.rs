@@ -7,7 +7,7 @@ use pgclip_hnsw::Error;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// The name of an open relation.
 pub fn name(relation: pg_sys::Relation) -> String {

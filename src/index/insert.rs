@@ -12,7 +12,7 @@ use super::open;
 use super::options::Options;
 use super::store::{IndexStore, Interlock, Writing};
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// Dimensions, options and columns that do not fit a page.
 pub fn layout_error(index: pg_sys::Relation, error: &LayoutError) -> Failure {

@@ -16,7 +16,7 @@ use super::filter::Conditions;
 use super::open;
 use super::store::{IndexStore, Writing};
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 use crate::settings::{self, IterativeScan};
 
 /// Where a scan stands.

@@ -24,7 +24,7 @@ use super::meta::FIRST_BLOCK;
 use super::open;
 use super::page;
 use super::store::{IndexStore, Interlock, Writing};
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// Lets a vacuum's cost delay and cancels have their turn. Nothing is locked.
 fn delay_point() {

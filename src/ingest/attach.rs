@@ -7,17 +7,18 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{IntoDatum, PgRelation, pg_extern, pg_sys};
 
-use super::attributes::Attributes;
-use super::binding::{self, Binding, Mode, OnError};
 use super::errors;
 use super::image::Kind;
 use super::key::{self, Key};
 use super::write;
+use crate::attributes::columns;
+use crate::catalog::extension::{Extension, qualified, quoted};
+use crate::catalog::{read, rights};
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::models;
-use crate::extension::{Extension, namespace_name, quoted};
-use crate::{limits, read, rights};
+use crate::error::Failure;
+use crate::limits;
+use crate::models;
+use crate::models::binding::{self, Attributes, Binding, Mode, OnError};
 
 #[pg_extern(sql = false)]
 #[allow(clippy::too_many_arguments)]
@@ -98,7 +99,7 @@ fn clip_attach(
     let attributes = attributes
         .map(|option| {
             let taken = [image_column.number, embedding_column.number];
-            Attributes::check(&extension, &relation, option, taken)
+            columns::check(&extension, &relation, option, taken)
         })
         .transpose()?;
     let mut watched = vec![quoted(image), quoted(embedding)];
@@ -362,10 +363,6 @@ pub fn cut(name: &str, end: &str) -> String {
         name.pop();
     }
     name + end
-}
-
-pub fn qualified(relation: &PgRelation) -> String {
-    format!("{}.{}", quoted(namespace_name(relation.namespace_oid())), quoted(relation.name()))
 }
 
 fn run(command: &str) -> Result<(), Failure> {

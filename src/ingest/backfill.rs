@@ -12,15 +12,17 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgRelation, Spi, pg_extern, pg_sys};
 
-use super::binding::Binding;
 use super::errors::Errors;
 use super::fill::{self, Outcome, Snapshot};
 use super::key::Key;
 use super::rights::{check_attributes, check_rights};
 use super::write::Target;
-use crate::encode::failure::Failure;
-use crate::extension::{Extension, Identity, quoted};
-use crate::{limits, read};
+use crate::catalog::extension::{Extension, quoted};
+use crate::catalog::identity::Identity;
+use crate::catalog::read;
+use crate::error::Failure;
+use crate::limits;
+use crate::models::binding::Binding;
 
 /// Blocks that one query looks for rows in.
 const STEP: u32 = 256;

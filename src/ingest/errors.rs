@@ -5,8 +5,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_sys};
 
 use super::standing::Pages;
-use crate::encode::failure::Failure;
-use crate::extension::Extension;
+use crate::catalog::extension::Extension;
+use crate::error::Failure;
 
 /// The entries of one attached column.
 #[derive(Clone, Copy, Debug)]

@@ -17,9 +17,11 @@ use pgrx::{PgRelation, Spi, pg_sys};
 use super::image::Raw;
 use super::row::Row;
 use super::write::Target;
-use crate::encode::failure::Failure;
-use crate::encode::requests::{Batch, IN_FLIGHT, Item, Sent};
-use crate::extension::{Extension, Identity};
+use crate::catalog::extension::Extension;
+use crate::catalog::identity::Identity;
+use crate::encoder::requests::{Batch, IN_FLIGHT, Item, Sent};
+use crate::error::Failure;
+use crate::models::binding::Binding;
 
 /// What became of a row.
 #[derive(Debug)]
@@ -294,7 +296,7 @@ unsafe fn lock(relation: &PgRelation, row: &Row, wait: bool) -> Lock {
 pub fn target(
     extension: &Extension,
     relation: &PgRelation,
-    binding: super::binding::Binding,
+    binding: Binding,
 ) -> Result<Rc<Target>, Failure> {
     // SAFETY: the relation is open.
     Ok(Rc::new(unsafe { Target::new(extension, relation.as_ptr(), binding, true)? }))

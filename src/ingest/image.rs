@@ -5,11 +5,12 @@ use pgclip_clip::protocol::{ByteBuf, Image, MAX_PATH_BYTES};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{FromDatum, PgTupleDesc, pg_sys};
 
-use crate::encode::failure::Failure;
-use crate::encode::requests::Batch;
-use crate::encode::roots::{self, Root};
-use crate::extension::Extension;
-use crate::{limits, read};
+use crate::catalog::extension::Extension;
+use crate::catalog::read;
+use crate::encoder::requests::Batch;
+use crate::error::Failure;
+use crate::limits;
+use crate::models::roots::{self, Root};
 
 /// Bytes of a large object that are read at once.
 const PIECE: i32 = 1 << 20;

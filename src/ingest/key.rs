@@ -11,9 +11,9 @@ use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use serde_json::value::RawValue;
 
-use crate::encode::failure::Failure;
-use crate::extension::{base_type, qualified_type, quoted};
-use crate::read;
+use crate::catalog::extension::{base_type, qualified_type, quoted};
+use crate::catalog::read;
+use crate::error::Failure;
 
 /// Types whose values JSON has.
 const PLAIN: [pg_sys::Oid; 7] = [

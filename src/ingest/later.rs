@@ -8,13 +8,14 @@ use std::rc::Rc;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_sys};
 
-use super::background;
 use super::key::Key;
+use super::launch;
 use super::row::Row;
 use super::write::Target;
-use crate::encode::failure::Failure;
-use crate::encode::place;
-use crate::extension::{Identity, quoted};
+use crate::catalog::extension::quoted;
+use crate::catalog::identity::Identity;
+use crate::error::Failure;
+use crate::place;
 
 thread_local! {
     /// Whether this transaction queued rows.
@@ -22,7 +23,7 @@ thread_local! {
 }
 
 /// Queues rows by their keys.
-pub fn queue(rows: &[Row]) -> Result<(), Failure> {
+pub fn push(rows: &[Row]) -> Result<(), Failure> {
     for same in rows.chunk_by(|a, b| Rc::ptr_eq(&a.target, &b.target)) {
         let target = &same[0].target;
         let keys = keys(target, same)?;
@@ -66,13 +67,13 @@ pub fn before_commit() {
     if !QUEUED.get() {
         return;
     }
-    if let Err(error) = background::mark() {
+    if let Err(error) = launch::mark() {
         Failure::new(Code::ERRCODE_IO_ERROR, "cannot note that images wait to be encoded")
             .detail(format!("{error}."))
             .hint(place::REMEDY)
             .raise();
     }
-    background::wake();
+    launch::wake();
 }
 
 /// The transaction has ended, one way or the other.

@@ -1,24 +1,22 @@
 //! Ingest: what makes a column of embeddings follow a column of images.
 //!
-//! `clip_attach` ([`attach`]) puts row triggers on a table ([`binding`] reads them back). They
-//! ([`trigger`]) hand rows to a [`queue`] of the backend, which encodes them in batches,
-//! several under way at once, and [`write`]s the embeddings by ctid before the statement ends, with
-//! what their pictures show into [`attributes`] columns.
+//! `clip_attach` ([`attach`]) puts row triggers on a table. They ([`trigger`]) gather rows in a
+//! [`batch`], which are encoded several batches at once, and [`write`] the embeddings by ctid before the
+//! statement ends; or they put them into the [`later`] of the worker that [`launch`] starts.
+//! [`backfill`] and [`reencode`] encode what is there already.
 
-pub mod attach;
-pub mod attributes;
+mod attach;
 mod backfill;
-pub mod background;
-pub mod binding;
-mod errors;
-mod fill;
+mod batch;
+pub mod errors;
+pub mod fill;
 mod image;
 pub mod key;
 mod later;
-mod queue;
+pub mod launch;
 pub mod reencode;
 mod rights;
 mod row;
 mod standing;
 mod trigger;
-mod write;
+pub mod write;

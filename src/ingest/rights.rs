@@ -3,8 +3,8 @@
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
-use crate::encode::failure::Failure;
-use crate::read;
+use crate::catalog::read;
+use crate::error::Failure;
 
 /// The owner, or who may read the image and write the embedding of every row, may call. Returns the
 /// embedding column's number.

@@ -7,12 +7,13 @@ use half::f16;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_sys};
 
-use super::binding::OnError;
 use super::image::Raw;
 use super::write::Target;
-use crate::encode::failure::Failure;
-use crate::extension::{Identity, quoted};
-use crate::read;
+use crate::catalog::extension::quoted;
+use crate::catalog::identity::Identity;
+use crate::catalog::read;
+use crate::error::Failure;
+use crate::models::binding::OnError;
 
 /// A row whose image is on its way.
 #[derive(Debug)]

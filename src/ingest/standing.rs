@@ -11,11 +11,12 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgRelation, PgTryBuilder, name, pg_extern, pg_sys};
 
-use super::binding::Binding;
 use super::key::Key;
-use crate::encode::failure::Failure;
-use crate::extension::{Extension, Identity, namespace_name, quoted};
-use crate::{read, rights};
+use crate::catalog::extension::{Extension, namespace_name, quoted};
+use crate::catalog::identity::Identity;
+use crate::catalog::{read, rights};
+use crate::error::Failure;
+use crate::models::binding::Binding;
 
 /// Entries that are looked at at once.
 const PAGE: i64 = 1000;

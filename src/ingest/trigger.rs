@@ -8,12 +8,12 @@ use std::ffi::c_void;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgTupleDesc, pg_guard, pg_sys};
 
-use super::binding::{self, Binding, Mode};
+use super::batch;
 use super::image::{Kind, Raw};
-use super::queue;
 use super::row::Row;
-use crate::encode::failure::Failure;
-use crate::extension::{Extension, base_type, quoted};
+use crate::catalog::extension::{Extension, base_type, quoted};
+use crate::error::Failure;
+use crate::models::binding::{self, Binding, Mode};
 
 /// What is to be done about a row.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
             };
         }
         let level = (&raw const *data).cast::<c_void>() as usize;
-        let target = queue::target(level, &extension, data.tg_relation, binding)?;
+        let target = batch::target(level, &extension, data.tg_relation, binding)?;
         let tid = (*new).t_self;
         let Some(raw) = image.bytes().map(Into::into) else { return target.clear(tid) };
         // What clip_outdate saw has no embedding by now.
@@ -80,12 +80,12 @@ fn ingest(fcinfo: pg_sys::FunctionCallInfo, data: &pg_sys::TriggerData) -> Resul
         // The worker has the owner's rights: those of who inserts are looked at now.
         if row.target.binding.mode == Mode::Async {
             return match row.target.check(image) {
-                Ok(()) => queue::push_later(level, row),
+                Ok(()) => batch::push_later(level, row),
                 Err(failure) => refuse(&row, failure),
             };
         }
         match row.target.image(image) {
-            Ok(image) => queue::push(level, row, image),
+            Ok(image) => batch::push(level, row, image),
             Err(failure) => refuse(&row, failure),
         }
     }
@@ -213,7 +213,7 @@ fn flush(data: &pg_sys::TriggerData) -> Result<(), Failure> {
     if data.tg_event & pg_sys::TRIGGER_EVENT_ROW != 0 {
         return Err(misplaced("clip_flush"));
     }
-    queue::flush()
+    batch::flush()
 }
 
 fn misplaced(function: &str) -> Failure {

@@ -9,19 +9,20 @@ use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};
 
-use super::attributes::Filling;
-use super::binding::{Binding, Mode, OnError};
 use super::errors::Errors;
 use super::image::{Kind, Raw};
 use super::key::{self, Key};
 use super::row::Row;
+use crate::attributes::filling::Filling;
+use crate::catalog::extension::{Extension, base_type, namespace_name, quoted};
+use crate::catalog::identity::Identity;
+use crate::catalog::{read, rights};
 use crate::context::Discretion;
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::models::Model;
-use crate::encode::requests::{Item, to_embedding};
-use crate::extension::{Extension, Identity, base_type, namespace_name, quoted};
-use crate::{read, rights};
+use crate::encoder::requests::{Item, to_embedding};
+use crate::error::Failure;
+use crate::models::Model;
+use crate::models::binding::{Binding, Mode, OnError};
 
 /// The attached column of one relation, ready for writing.
 #[derive(Debug)]

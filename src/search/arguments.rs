@@ -6,8 +6,8 @@ use std::ffi::CStr;
 use pgrx::fcinfo::{pg_getarg, pg_getarg_datum};
 use pgrx::pg_sys;
 
-use crate::encode::failure::Failure;
-use crate::encode::requests::Batch;
+use crate::encoder::requests::Batch;
+use crate::error::Failure;
 use crate::limits;
 
 /// A name or an option; none where it is NULL.

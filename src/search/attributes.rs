@@ -16,10 +16,11 @@ use super::arguments;
 use super::filter::{Condition, Filter, Operator, Test};
 use super::source::{Column, Source};
 use super::{prompt, rerank};
-use crate::encode::failure::Failure;
-use crate::encode::lexicon;
-use crate::extension::{Extension, type_name};
-use crate::ingest::attributes::{Listed, is_text, read_list};
+use crate::attributes::columns::is_text;
+use crate::attributes::lexicon;
+use crate::attributes::parse::{Listed, read_list};
+use crate::catalog::extension::{Extension, type_name};
+use crate::error::Failure;
 use crate::limits::shown;
 
 /// How much an attribute that fits weighs against one that is unknown, as the logarithm of a ratio of

@@ -21,13 +21,13 @@ use super::rerank::Rerank;
 use super::run::{Search, Sentence};
 use super::source::{self, Column, Source};
 use super::statement::{Options, PARAMETERS, relaxed};
-use crate::encode::failure::Failure;
-use crate::encode::requests::Batch;
-use crate::extension::{Extension, namespace_name, quoted, type_name};
+use crate::catalog::extension::{Extension, namespace_name, quoted, type_name};
+use crate::catalog::read::{self, Row};
+use crate::catalog::rights;
+use crate::encoder::requests::Batch;
+use crate::error::Failure;
 use crate::ingest::key::Key;
 use crate::limits::{self, shown};
-use crate::read::{self, Row};
-use crate::rights;
 
 /// The largest cutoff: what came of each hit of a query is kept.
 const MAX_CUTOFF: i32 = 1000;

@@ -7,9 +7,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Array, pg_sys};
 
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::models::Model;
+use crate::error::Failure;
 use crate::limits;
+use crate::models::Model;
 
 /// The most rows of each array: what people like and dislike, not a table.
 const MAX_ROWS: usize = 1000;

@@ -8,15 +8,15 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{JsonB, name, pg_extern, pg_sys};
 
+use crate::attributes::lexicon;
+use crate::catalog::extension::Extension;
+use crate::catalog::read;
+use crate::catalog::rights::{Encoding, check_encoding};
 use crate::embedding::{Dims, Embedding};
-use crate::encode::failure::Failure;
-use crate::encode::lexicon;
-use crate::encode::models::Model;
-use crate::encode::requests;
-use crate::extension::Extension;
+use crate::encoder::requests;
+use crate::error::Failure;
 use crate::limits::{self, shown};
-use crate::read;
-use crate::rights::{Encoding, check_encoding};
+use crate::models::Model;
 
 /// The domains in their order of precedence: the user's own before the built-in ones. A user's
 /// row stands in for the built-in row of the same domain.

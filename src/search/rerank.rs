@@ -9,7 +9,7 @@ use pgrx::{Array, pg_extern, pg_sys};
 
 use super::arguments;
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 use crate::limits::shown;
 
 /// The most candidates: time grows with their square.

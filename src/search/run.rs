@@ -14,11 +14,12 @@ use super::prompt;
 use super::rerank::Rerank;
 use super::source::Source;
 use super::statement::{Options, PARAMETERS, query, relaxed};
+use crate::catalog::extension::Extension;
+use crate::catalog::rights::{Encoding, check_encoding};
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::{requests, roots};
-use crate::extension::Extension;
-use crate::rights::{Encoding, check_encoding};
+use crate::encoder::requests;
+use crate::error::Failure;
+use crate::models::roots;
 
 unsafe extern "C-unwind" {
     fn CreateTuplestoreDestReceiver() -> *mut pg_sys::DestReceiver;

@@ -7,14 +7,14 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, PgRelation, pg_sys};
 
 use super::attributes::Held;
+use crate::catalog::extension::{Extension, namespace_name, qualified_type, quoted};
+use crate::catalog::{read, rights};
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::encode::models::{self, Model};
-use crate::extension::{Extension, namespace_name, qualified_type, quoted};
-use crate::ingest::binding::Binding;
+use crate::error::Failure;
 use crate::ingest::reencode::second_name;
 use crate::limits::shown;
-use crate::{read, rights};
+use crate::models::binding::Binding;
+use crate::models::{self, Model};
 
 /// Views on views are followed this deep.
 const MAX_DEPTH: usize = 16;

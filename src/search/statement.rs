@@ -7,8 +7,9 @@ use super::attributes::Agreement;
 use super::filter::Filter;
 use super::rerank::Rerank;
 use super::source::Source;
-use crate::encode::failure::Failure;
-use crate::extension::{Changed, Extension};
+use crate::catalog::extension::Extension;
+use crate::catalog::identity::Changed;
+use crate::error::Failure;
 use crate::settings::{self, IterativeScan};
 
 /// The most hits of one search.

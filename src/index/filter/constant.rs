@@ -8,8 +8,8 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use super::kind::{Kind, float, integer};
 use super::{Column, zone};
-use crate::encode::failure::Failure;
-use crate::extension::type_name;
+use crate::catalog::extension::type_name;
+use crate::error::Failure;
 
 impl Column {
     /// The type of a constant: a key that does not say means the column's.

@@ -7,7 +7,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::constant::unsupported;
 use super::{Column, Conditions, Kind};
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// The first index column that is a filter; before it is the vector.
 const FIRST: i16 = 2;

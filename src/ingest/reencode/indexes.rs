@@ -3,9 +3,9 @@
 //! may have taken: the server names the new ones until they take the old ones' places.
 
 use super::Change;
-use crate::encode::failure::Failure;
-use crate::extension::quoted;
-use crate::read;
+use crate::catalog::extension::quoted;
+use crate::catalog::read;
+use crate::error::Failure;
 
 /// An index of the old column.
 pub struct Index {

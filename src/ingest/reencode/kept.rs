@@ -2,9 +2,10 @@
 //! commands that make it so.
 
 use super::Change;
-use crate::encode::failure::Failure;
-use crate::extension::quoted;
-use crate::read;
+use crate::catalog::extension::quoted;
+use crate::catalog::read;
+use crate::error::Failure;
+use crate::models::binding;
 
 /// Storage, compression, options, statistics target, comment and grants of the first column, for the second
 /// column. Grants are the owner's then, whoever made them.
@@ -92,7 +93,7 @@ impl Triggers {
              AND (t.tgfoid OPERATOR(pg_catalog.=) $4 AND t.tgattr[1] OPERATOR(pg_catalog.=) e.attnum \
              OR t.tgfoid OPERATOR(pg_catalog.=) $5 AND t.tgattr[0] OPERATOR(pg_catalog.=) i.attnum) \
              ORDER BY t.oid";
-        let function = |name| crate::ingest::binding::function(&change.extension, name);
+        let function = |name| binding::function(&change.extension, name);
         let arguments = [
             change.table.into(),
             change.image.as_str().into(),

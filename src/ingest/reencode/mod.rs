@@ -14,13 +14,14 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{pg_extern, pg_sys};
 
 use self::kept::Triggers;
-use super::attach::{cut, open_owned, qualified};
+use super::attach::{cut, open_owned};
 use super::backfill::{self, commit, expect_commits};
-use super::binding::{Binding, Mode, OnError};
-use crate::encode::failure::Failure;
-use crate::encode::models::{self, Model};
-use crate::extension::{Extension, quoted};
-use crate::{limits, read};
+use crate::catalog::extension::{Extension, qualified, quoted};
+use crate::catalog::read;
+use crate::error::Failure;
+use crate::limits;
+use crate::models::binding::{self, Binding, Mode, OnError};
+use crate::models::{self, Model};
 
 /// What the names of the second column and its indexes end with.
 const SUFFIX: &str = "_reencode";
@@ -215,7 +216,7 @@ impl Change {
              AND (i.indexrelid IS NULL OR i.indexprs IS NOT NULL OR i.indpred IS NOT NULL \
              OR i.indisunique OR NOT i.indisvalid OR EXISTS (SELECT FROM pg_catalog.pg_attribute AS o \
              WHERE o.attrelid OPERATOR(pg_catalog.=) i.indexrelid AND o.attoptions IS NOT NULL)) LIMIT 1";
-        let function = super::binding::function(&self.extension, c"clip_ingest");
+        let function = binding::function(&self.extension, c"clip_ingest");
         let arguments = [self.table.into(), self.embedding.as_str().into(), function.into()];
         match read::one::<String>(query, &arguments)? {
             None => Ok(()),

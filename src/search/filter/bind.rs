@@ -8,10 +8,10 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, pg_sys};
 
 use super::parse::{Condition, Operator, Test};
+use crate::catalog::extension::{namespace_name, quoted, type_name};
 use crate::context::Context;
 use crate::embedding::Embedding;
-use crate::encode::failure::Failure;
-use crate::extension::{namespace_name, quoted, type_name};
+use crate::error::Failure;
 use crate::limits;
 use crate::search::source::{Column, Source};
 

@@ -14,7 +14,7 @@ use pgrx::pg_sys;
 pub use self::parse::{Condition, Operator, Test};
 use super::arguments;
 use super::source::Source;
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 
 /// Conditions on the columns of a relation that the query calls `t`.
 #[derive(Debug, Default)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use serde_json::value::RawValue;
 
-use crate::encode::failure::Failure;
+use crate::error::Failure;
 use crate::limits::shown;
 
 /// A comparison that a filter can ask for.
