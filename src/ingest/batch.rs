@@ -24,7 +24,7 @@ use pgclip_clip::protocol::Image;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_guard, pg_sys};
 
-use super::later;
+use super::queue;
 use super::row::Row;
 use super::write::Target;
 use crate::catalog::extension::Extension;
@@ -154,7 +154,7 @@ pub fn push_later(address: usize, row: Row) -> Result<(), Failure> {
         level.later.push(row);
         (level.later.len() >= MAX_LATER).then(|| mem::take(&mut level.later))
     });
-    full.map_or(Ok(()), |rows| later::push(&rows))
+    full.map_or(Ok(()), |rows| queue::push(&rows))
 }
 
 /// Takes in a row with its image; may wait for an earlier batch and write it.
@@ -195,7 +195,7 @@ pub fn flush() -> Result<(), Failure> {
     });
     for level in ending {
         let _user = Identity::of_statement(level.user);
-        later::push(&level.later)?;
+        queue::push(&level.later)?;
         for mut lane in level.lanes {
             lane.send()?;
             while let Some((sent, rows)) = lane.under_way.pop_front() {
@@ -278,12 +278,12 @@ unsafe extern "C-unwind" fn at_transaction_end(
                 .hint("The trigger of the table clip_ingest_end must be enabled.")
                 .raise();
             }
-            later::before_commit();
+            queue::before_commit();
             forget(|_| true);
         }
         // Whoever commits what was prepared tells nobody: the worker waits for it.
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
-            later::ended();
+            queue::ended();
             forget(|_| true);
         }
         _ => {}

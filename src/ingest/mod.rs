@@ -2,7 +2,7 @@
 //!
 //! `clip_attach` ([`attach`]) puts row triggers on a table. They ([`trigger`]) gather rows in a
 //! [`batch`], which are encoded several batches at once, and [`write`] the embeddings by ctid before the
-//! statement ends; or they put them into the [`later`] of the worker that [`launch`] starts.
+//! statement ends; or they put them into the [`queue`] of the worker that [`launch`] starts.
 //! [`backfill`] and [`reencode`] encode what is there already.
 
 mod attach;
@@ -12,8 +12,8 @@ pub mod errors;
 pub mod fill;
 mod image;
 pub mod key;
-mod later;
 pub mod launch;
+mod queue;
 pub mod reencode;
 mod rights;
 mod row;
