@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use pgclip_clip::protocol::MAX_TEXT_BYTES;
+use pgclip_wire::protocol::MAX_TEXT_BYTES;
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 

@@ -6,9 +6,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use half::f16;
-use pgclip_clip::protocol::ModelRef;
 use pgclip_query::attributes::Value;
 use pgclip_query::zero_shot::{each_by_itself, ensemble, probabilities};
+use pgclip_wire::protocol::ModelRef;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use super::lexicon;

@@ -16,7 +16,7 @@ use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use pgclip_clip::protocol::{FrameReader, Request, Response, VERSION, encode_frame};
+use pgclip_wire::protocol::{FrameReader, Request, Response, VERSION, encode_frame};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use super::refusal::refusal;

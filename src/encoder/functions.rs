@@ -1,6 +1,6 @@
 //! `encode_image(s)`, `encode_text(s)` and `clip_status`: the SQL functions that ask the encoder.
 
-use pgclip_clip::protocol::LoadedModel;
+use pgclip_wire::protocol::LoadedModel;
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{Array, name, pg_extern, pg_sys};

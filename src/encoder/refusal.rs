@@ -1,7 +1,7 @@
 //! What the encoder refuses: each kind's SQLSTATE and hint. In one file, so that the same mistake
 //! gets the same error from every function.
 
-use pgclip_clip::protocol::{ErrorKind, MAX_TEXT_BYTES};
+use pgclip_wire::protocol::{ErrorKind, MAX_TEXT_BYTES};
 use pgrx::pg_sys;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 

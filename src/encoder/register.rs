@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use pgclip_clip::model::{ModelDir, ModelError, is_model_name};
-use pgclip_clip::protocol::MAX_PATH_BYTES;
+use pgclip_wire::protocol::MAX_PATH_BYTES;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{Spi, pg_extern, pg_sys};

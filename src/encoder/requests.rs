@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use half::f16;
-use pgclip_clip::protocol::{
+use pgclip_wire::protocol::{
     ByteBuf, ErrorKind, Image, ItemError, MAX_PATH_BYTES, ModelInfo, Request, Response, Status,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;

@@ -20,7 +20,7 @@ use std::ffi::c_void;
 use std::mem;
 use std::rc::Rc;
 
-use pgclip_clip::protocol::Image;
+use pgclip_wire::protocol::Image;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{Spi, pg_guard, pg_sys};
 

@@ -1,7 +1,7 @@
 //! What an image column holds: the image itself, the path of a file beneath a root, or the number of
 //! a large object. A file of its own, since the rest of ingest need not know which.
 
-use pgclip_clip::protocol::{ByteBuf, Image, MAX_PATH_BYTES};
+use pgclip_wire::protocol::{ByteBuf, Image, MAX_PATH_BYTES};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{FromDatum, PgTupleDesc, pg_sys};
 

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use half::f16;
-use pgclip_clip::protocol::Image;
+use pgclip_wire::protocol::Image;
 use pgrx::datum::IntoDatum;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{PgRelation, Spi, pg_sys};

@@ -1,7 +1,7 @@
 //! The models that are registered: looked up by name, with the rights of the extension's owner,
 //! since directories on the server are nobody else's business.
 
-use pgclip_clip::protocol::ModelRef;
+use pgclip_wire::protocol::ModelRef;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use crate::catalog::extension::Extension;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use pgclip_clip::model::is_model_name;
-use pgclip_clip::protocol::{Image, MAX_PATH_BYTES};
+use pgclip_wire::protocol::{Image, MAX_PATH_BYTES};
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{Array, Spi, pg_extern, pg_sys};

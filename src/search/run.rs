@@ -1,7 +1,7 @@
 //! `text_search` and `image_search`: one query over the searched relation, planned anew each time
 //! with the caller's rights, its rows going straight to the result.
 
-use pgclip_clip::protocol::Image;
+use pgclip_wire::protocol::Image;
 use pgrx::fcinfo::pg_getarg;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, Spi, pg_guard, pg_sys};

@@ -7,7 +7,7 @@
 //! [`place::LOCK`] makes it the only one. A start that fails leaves its reason in
 //! [`place::FAILURE`], for backends to tell their users. An encoder that hangs is killed. A model
 //! that ended encoders while it was loaded, time and again, is refused by the next for some time
-//! (`pgclip_clip::lethal`), at most until the configuration is reloaded or the server started anew.
+//! (`pgclip_wire::lethal`), at most until the configuration is reloaded or the server started anew.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -17,8 +17,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
-use pgclip_clip::lethal::{Cause, End, Lethal};
-use pgclip_clip::report::{Load, Why};
+use pgclip_wire::lethal::{Cause, End, Lethal};
+use pgclip_wire::notice::{Load, Why};
 use pgrx::bgworkers::{BackgroundWorker, SignalWakeFlags};
 use pgrx::{pg_guard, pg_sys};
 

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::process::{Child, ChildStderr, ChildStdout};
 use std::time::{Duration, Instant};
 
-use pgclip_clip::lethal;
-use pgclip_clip::report::{Level, Lines, Load, Log, Notice};
+use pgclip_wire::lethal;
+use pgclip_wire::notice::{Level, Lines, Load, Log, Notice};
 
 use crate::settings;
 

@@ -1,5 +1,5 @@
 //! What CLIP needs around its two towers, shared by the encoder, the extension and the trainer:
-//! the model directory, the tokeniser, preprocessing, and the encoder's wire protocol.
+//! the model directory, the tokeniser, and preprocessing.
 //!
 //! In the order data flows: [`model`] and [`towers`] say what a model wants; `decode` turns image bytes into
 //! pixels and `preprocess` the pixels into the image tower's input; `tokenize` turns a text into
@@ -9,15 +9,12 @@
 
 #[cfg(feature = "image")]
 pub mod decode;
-pub mod lethal;
 pub mod model;
 mod model_check;
 #[cfg(feature = "image")]
 pub mod need;
 #[cfg(feature = "image")]
 pub mod preprocess;
-pub mod protocol;
-pub mod report;
 #[cfg(feature = "image")]
 mod resample;
 #[cfg(feature = "text")]

@@ -3,7 +3,7 @@
 //! batches and one batch over many requests; here they come together again.
 
 use crate::pipeline::{ItemResult, Slot, Ticket};
-use pgclip_clip::protocol::Response;
+use pgclip_wire::protocol::Response;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Instant;
 
@@ -123,7 +123,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgclip_clip::protocol::ByteBuf;
+    use pgclip_wire::protocol::ByteBuf;
 
     fn pending(connection: ConnectionId, id: u64, items: usize) -> Pending {
         Pending::new(connection, id, Instant::now(), 0, items)

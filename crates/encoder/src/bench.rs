@@ -11,7 +11,7 @@ use crate::process::cpu_time;
 use crate::settings::EngineOptions;
 use anyhow::{Context, ensure};
 use clap::Args;
-use pgclip_clip::protocol::{Image, ModelRef};
+use pgclip_wire::protocol::{Image, ModelRef};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};

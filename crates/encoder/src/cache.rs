@@ -1,7 +1,7 @@
 //! A bounded cache of text embeddings, so that a query asked again needs no inference. Its
 //! own file because it knows nothing of requests: a digest and a text in, bytes out.
 
-use pgclip_clip::protocol::ByteBuf;
+use pgclip_wire::protocol::ByteBuf;
 use std::collections::HashMap;
 
 /// Longer texts are not kept: queries are short.

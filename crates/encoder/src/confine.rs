@@ -14,7 +14,7 @@ use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, PathBeneath, PathFd, Ruleset,
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope, make_bitflags,
 };
-use pgclip_clip::report::TOO_NEW;
+use pgclip_wire::notice::TOO_NEW;
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 
 use crate::answers::ConnectionId;
 use crate::failure::Failure;
-use pgclip_clip::protocol::{
+use pgclip_wire::protocol::{
     ErrorKind, FrameReader, ProtocolError, Request, Response, VERSION, encode_frame,
 };
 use std::io::{self, ErrorKind as Io, Read, Write};
@@ -197,7 +197,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgclip_clip::protocol::ModelRef;
+    use pgclip_wire::protocol::ModelRef;
 
     /// Requests below 64 KiB were once free of charge, so that thousands of them took any amount
     /// of memory.

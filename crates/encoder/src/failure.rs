@@ -2,7 +2,7 @@
 //! whoever has to mend it. Its own file because models, backend and server all make them.
 
 use pgclip_clip::model::ModelError;
-use pgclip_clip::protocol::{ErrorKind, Response};
+use pgclip_wire::protocol::{ErrorKind, Response};
 use std::fmt;
 use std::io;
 

@@ -3,7 +3,7 @@
 //! moment of opening; a check of its text could be overtaken by a rename.
 
 use crate::confine::Confinement;
-use pgclip_clip::protocol::{ErrorKind, ItemError};
+use pgclip_wire::protocol::{ErrorKind, ItemError};
 use std::ffi::CString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek};

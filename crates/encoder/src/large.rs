@@ -166,7 +166,7 @@ impl LargeLane {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgclip_clip::protocol::{Image, ModelRef};
+    use pgclip_wire::protocol::{Image, ModelRef};
 
     fn item(ticket: Ticket, index: usize, need: u64) -> Large {
         let model = ModelRef { directory: "/m".into(), digest: [1; 32] };

@@ -26,7 +26,7 @@ use crate::models::Models;
 use crate::process;
 use crate::settings::EngineOptions;
 use pgclip_clip::decode::Limits;
-use pgclip_clip::protocol::{ByteBuf, Image, ItemError, ModelInfo, ModelRef};
+use pgclip_wire::protocol::{ByteBuf, Image, ItemError, ModelInfo, ModelRef};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};

@@ -9,7 +9,7 @@
 
 use crate::answers::ConnectionId;
 use crate::pipeline::{Batch, Slot, Ticket};
-use pgclip_clip::protocol::ModelRef;
+use pgclip_wire::protocol::ModelRef;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 

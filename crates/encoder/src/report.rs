@@ -2,7 +2,7 @@
 //! that a supervisor that is busy holds nothing up. Its own file because it is what the encoder
 //! has in place of a terminal.
 
-use pgclip_clip::report::Notice;
+use pgclip_wire::notice::Notice;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};

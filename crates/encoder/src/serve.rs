@@ -10,7 +10,7 @@ use crate::report;
 use crate::service::{Service, overloaded};
 use crate::settings::ServeOptions;
 use crate::socket::Socket;
-use pgclip_clip::report::Notice;
+use pgclip_wire::notice::Notice;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

@@ -10,7 +10,7 @@ use crate::pipeline::{Done, Event, Lane as Kind, Pipeline, Ticket};
 use crate::queue::Lane;
 use crate::settings::ServeOptions;
 use crate::stats::Stats;
-use pgclip_clip::protocol::{ErrorKind, Image, ModelRef, Request, Response, Status};
+use pgclip_wire::protocol::{ErrorKind, Image, ModelRef, Request, Response, Status};
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 

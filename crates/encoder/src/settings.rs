@@ -4,7 +4,7 @@
 
 use crate::large::Budget;
 use clap::{Args, ValueEnum};
-use pgclip_clip::report::Refusal;
+use pgclip_wire::notice::Refusal;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;

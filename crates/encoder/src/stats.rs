@@ -3,7 +3,7 @@
 //! happened.
 
 use crate::pipeline::{ItemResult, Lane};
-use pgclip_clip::protocol::Status;
+use pgclip_wire::protocol::Status;
 use std::time::{Duration, Instant};
 
 /// Latencies that the percentiles are taken of.
@@ -107,7 +107,7 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pgclip_clip::protocol::{ByteBuf, ErrorKind, ItemError};
+    use pgclip_wire::protocol::{ByteBuf, ErrorKind, ItemError};
 
     #[test]
     fn images_a_second_are_those_of_the_last_minute() {

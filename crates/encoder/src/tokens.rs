@@ -3,9 +3,9 @@
 
 use crate::backend::{Feed, Tower};
 use pgclip_clip::model::{Padding, TokensConfig};
-use pgclip_clip::protocol::{ErrorKind, ItemError};
 use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
 use pgclip_clip::tokens::FileTokenizer;
+use pgclip_wire::protocol::{ErrorKind, ItemError};
 
 /// A model's tokeniser.
 #[derive(Debug)]

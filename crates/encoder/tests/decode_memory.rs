@@ -3,7 +3,7 @@
 
 mod support;
 
-use pgclip_clip::protocol::{ErrorKind, Image, Request, Response};
+use pgclip_wire::protocol::{ErrorKind, Image, Request, Response};
 use support::*;
 
 /// A lossless WebP of one colour, in which a pixel takes no bits: 30 bytes for any size.

@@ -3,7 +3,7 @@
 
 mod support;
 
-use pgclip_clip::protocol::{ErrorKind, ModelRef, Request, Response};
+use pgclip_wire::protocol::{ErrorKind, ModelRef, Request, Response};
 use std::path::Path;
 use support::*;
 

@@ -3,7 +3,7 @@
 
 mod support;
 
-use pgclip_clip::protocol::{ErrorKind, Request, Response};
+use pgclip_wire::protocol::{ErrorKind, Request, Response};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;

@@ -4,8 +4,8 @@
 mod support;
 
 use pgclip_clip::model::{ModelDir, Padding};
-use pgclip_clip::protocol::{ModelRef, Request};
 use pgclip_clip::tokens::FileTokenizer;
+use pgclip_wire::protocol::{ModelRef, Request};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;

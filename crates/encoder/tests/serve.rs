@@ -3,7 +3,7 @@
 
 mod support;
 
-use pgclip_clip::protocol::{ErrorKind, MAX_TEXT_BYTES, Request, Response, VERSION, encode_frame};
+use pgclip_wire::protocol::{ErrorKind, MAX_TEXT_BYTES, Request, Response, VERSION, encode_frame};
 use std::io::Write;
 use support::*;
 

@@ -30,12 +30,13 @@ const ROOMS: &[&str] = &[
 
 /// The crates of the workspace. Those of tests and benches stand above all and are used by none.
 const CRATES: &[&str] = &[
-    "testkit", "simd", "hnsw", "clip", "query", "vectors", "scenes", "export", "cluster",
+    "testkit", "simd", "hnsw", "clip", "wire", "query", "vectors", "scenes", "export", "cluster",
     "encoder", "load", "demo",
 ];
 
 /// What the extension is made of, beside itself: nothing that encodes, draws or trains.
-const EXTENSION: &[&str] = &["pgclip_simd", "pgclip_hnsw", "pgclip_clip", "pgclip_query", "pgrx"];
+const EXTENSION: &[&str] =
+    &["pgclip_simd", "pgclip_hnsw", "pgclip_clip", "pgclip_wire", "pgclip_query", "pgrx"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()

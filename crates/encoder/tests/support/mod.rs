@@ -3,7 +3,7 @@
 
 #![allow(dead_code)] // each test binary uses its own part
 
-use pgclip_clip::protocol::{
+use pgclip_wire::protocol::{
     ByteBuf, ErrorKind, FrameReader, Image, ModelRef, Request, Response, Status, VERSION,
     encode_frame,
 };
@@ -250,7 +250,7 @@ pub fn failure(response: Response) -> ErrorKind {
 pub fn items(response: Response) -> Vec<Result<Vec<f32>, ErrorKind>> {
     let Response::Embeddings { dimensions, items, .. } = response else { panic!("{response:?}") };
     let item = |item: Result<ByteBuf, _>| {
-        let bytes = item.map_err(|error: pgclip_clip::protocol::ItemError| {
+        let bytes = item.map_err(|error: pgclip_wire::protocol::ItemError| {
             assert!(!error.message.is_empty());
             error.kind
         })?;

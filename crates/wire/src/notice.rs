@@ -11,7 +11,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::model::FileDigest;
+use pgclip_clip::model::FileDigest;
 
 /// The exit code by which an encoder asks for another, which may read what has appeared since.
 pub const TOO_NEW: i32 = 3;

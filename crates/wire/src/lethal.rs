@@ -13,7 +13,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::report::{Load, Named, Refusal, TOO_NEW, Why};
+use crate::notice::{Load, Named, Refusal, TOO_NEW, Why};
 
 /// Crashes in a row after which a model is refused.
 pub const CRASHES: u32 = 3;
