@@ -9,7 +9,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use half::f16;
 use hnsw_rs::prelude::{Distance, Hnsw};
-use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     BuildOptions, Builder, Control, InsertOptions, Layout, Metric, NewRow, Quiet, Scan,
     ScanOptions, Space, Tid, Values, insert,

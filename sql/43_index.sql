@@ -52,3 +52,10 @@ CREATE FUNCTION clip_index_stats(index regclass)
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 100000 ROWS 1;
 COMMENT ON FUNCTION clip_index_stats(regclass) IS
     'what a clip_hnsw index is made of; layers are the numbers of elements from the base layer up; for its owner';
+
+CREATE FUNCTION clip_index_recall(index regclass, k integer DEFAULT 10, samples integer DEFAULT 100)
+    RETURNS double precision
+    AS 'MODULE_PATHNAME', 'clip_index_recall_wrapper'
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED COST 1000000;
+COMMENT ON FUNCTION clip_index_recall(regclass, integer, integer) IS
+    'share of the k nearest that searches of a clip_hnsw index find with the settings as they are: asked by so many of its elements, each as if it were not in it, against a look at all of them; NULL where there is nothing to find; for its owner';

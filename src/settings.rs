@@ -45,6 +45,7 @@ pub enum IterativeScan {
 }
 
 pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.2);
+pub static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.0);
 pub static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::Strict);
@@ -229,6 +230,16 @@ fn search() {
         &SEARCH_SLACK,
         0.0,
         100.0,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_float_guc(
+        c"pgclip.target_recall",
+        c"Share of the ten nearest rows that a search of an index is to find; 0: as pgclip.search_slack says.",
+        c"The slack comes from what CREATE INDEX and VACUUM measure with rows of the index itself.",
+        &TARGET_RECALL,
+        0.0,
+        1.0,
         GucContext::Userset,
         GucFlags::default(),
     );

@@ -111,24 +111,29 @@ fn ensure_calm(victim: &Victim) -> Result<()> {
     Ok(())
 }
 
-/// Another format version is told as such, with both numbers, and REINDEX is all it takes.
+/// Another format version, older or newer, is told as such, with both numbers, and REINDEX is all it
+/// takes.
 #[test]
 fn another_format_version_is_refused() -> Result<()> {
-    let (victim, client) = Victim::new("version", 16, 200, "")?;
-    drop(client);
-    let mut client = victim.with(|bytes| bytes[24 + 4] = 9)?;
-    let error = client
-        .batch_execute("SELECT * FROM clip_index_stats('i')")
-        .expect_err("version 9 is not this one's");
-    let error = error.as_db_error().context("the server's own")?;
-    assert_eq!(error.code().code(), "XX002");
-    let message = error.message();
-    assert!(message.contains("format version 9") && message.contains("version 1"), "{message}");
-    assert!(error.hint().is_some_and(|hint| hint.contains("REINDEX")));
-    ensure_refused(&victim, &mut client, "version 9")?;
-    client.batch_execute("REINDEX INDEX i")?;
-    ensure_whole(&mut client, COSINE, "i")?;
-    ensure_calm(&victim)
+    for version in [1, 9] {
+        let (victim, client) = Victim::new("version", 16, 200, "")?;
+        drop(client);
+        let mut client = victim.with(|bytes| bytes[24 + 4] = version)?;
+        let error = client
+            .batch_execute("SELECT * FROM clip_index_stats('i')")
+            .expect_err("another version than this one's");
+        let error = error.as_db_error().context("the server's own")?;
+        assert_eq!(error.code().code(), "XX002");
+        let message = error.message();
+        let told = format!("format version {version}");
+        ensure!(message.contains(&told) && message.contains("reads version 2"), "{message}");
+        ensure!(error.hint().is_some_and(|hint| hint.contains("REINDEX")), "no hint");
+        ensure_refused(&victim, &mut client, &told)?;
+        client.batch_execute("REINDEX INDEX i")?;
+        ensure_whole(&mut client, COSINE, "i")?;
+        ensure_calm(&victim)?;
+    }
+    Ok(())
 }
 
 /// Fields of the meta page, each with values that cannot be.

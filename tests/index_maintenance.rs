@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result, ensure};
 use pgclip_cluster::{Cluster, SUPERUSER, Shutdown};
 use pgclip_tests::vectors::{
-    COSINE, Clusters, EUCLIDEAN, Each, drained, ensure_sound, ensure_whole, explain, fill,
-    make_tables, recall_at, start_quiet,
+    COSINE, Clusters, EUCLIDEAN, Each, connect_listening, drained, ensure_sound, ensure_whole,
+    explain, fill, make_tables, recall_at, start_quiet,
 };
 use pgclip_tests::{sqlstate, start, value};
 use postgres::Client;
@@ -487,5 +487,28 @@ fn equal_rows_are_no_dead_ones() -> Result<()> {
     ensure!(!pending()?, "after a vacuum that found no element dead");
     client.each("DELETE FROM t WHERE id % 9 = 0; VACUUM t; CHECKPOINT")?;
     ensure!(pending()?, "elements were freed");
+    ensure_good(&mut client)
+}
+
+/// Two indexes of one table are vacuumed by a process each, as the server does it with its own.
+#[test]
+fn indexes_are_vacuumed_side_by_side() -> Result<()> {
+    let (cluster, mut client, mut clusters) = prepared("side_by_side", 3000)?;
+    client.each(
+        "CREATE INDEX i ON t USING clip_hnsw (v, f);
+         CREATE INDEX other ON t USING clip_hnsw (v embedding_l2_ops);
+         DELETE FROM t WHERE id % 3 = 0",
+    )?;
+    let (mut listening, notices) = connect_listening(&cluster)?;
+    listening.each("SET min_parallel_index_scan_size = 0; VACUUM (VERBOSE, PARALLEL 1) t")?;
+    let told = notices.lock().expect("the callback does not panic").join("\n");
+    ensure!(told.contains("launched 1 parallel vacuum worker for index vacuuming"), "{told}");
+    for index in ["i", "other"] {
+        ensure_sound(&mut client, index)?;
+        let stats = format!("SELECT dead, elements FROM clip_index_stats('{index}')");
+        let row = client.query_one(&stats, &[])?;
+        assert_eq!((row.get(0), row.get(1)), (0i64, 2000i64), "{index}");
+    }
+    fill(&mut client, "t", 3001, &clusters.take(500))?;
     ensure_good(&mut client)
 }

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, Once};
 
 use half::f16;
 use pgclip_hnsw::{
-    BuildError, BuildOptions, Builder, Control, Host, InsertOptions, NewRow, NoMemory, Pages,
-    Pushed, Space, Stopped, Tid, Values, insert,
+    BuildError, BuildOptions, Builder, Calibration, Control, Host, InsertOptions, NewRow, NoMemory,
+    Pages, Pushed, Space, Stopped, Tid, Values, insert,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{FromDatum, PgLogLevel, PgRelation, pg_guard, pg_sys};
@@ -26,7 +26,7 @@ use super::open::{from_bytes, set_moments, text_digest, to_bytes};
 use super::options::Options;
 use super::page::Kind;
 use super::store::{IndexStore, Writing};
-use super::{insert as inserting, page};
+use super::{insert as inserting, page, recall};
 use crate::catalog::extension::Extension;
 use crate::embedding::Embedding;
 use crate::error::Failure;
@@ -38,6 +38,7 @@ const LOADING: i64 = 2;
 const LINKING: i64 = 3;
 const WRITING: i64 = 4;
 const INSERTING: i64 = 5;
+const MEASURING: i64 = 6;
 
 /// The names of the phases.
 #[pg_guard]
@@ -48,6 +49,7 @@ pub unsafe extern "C-unwind" fn phase_name(phase: i64) -> *mut std::ffi::c_char 
         LINKING => c"building graph in memory",
         WRITING => c"writing pages",
         INSERTING => c"inserting into pages",
+        MEASURING => c"measuring recall",
         _ => return std::ptr::null_mut(),
     };
     name.as_ptr().cast_mut()
@@ -405,6 +407,9 @@ fn new_meta(columns: &Columns, options: Options, text: Option<&[f32]>) -> Meta {
         text: text.map_or(0, text_digest),
         counted: 0,
         norm2: 0.0,
+        calibration: Calibration::default(),
+        calibrated: 0,
+        gone: 0,
     }
 }
 
@@ -492,6 +497,8 @@ pub unsafe extern "C-unwind" fn build(
         meta.dims = meta.dims.or(dims);
         Some(())
     });
+    progress(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, MEASURING);
+    recall::calibrate(&store, pause);
     log_pages(index, main, &store);
     // SAFETY: memory of this size or an error.
     unsafe {
@@ -512,6 +519,11 @@ fn workers(heap: pg_sys::Relation) -> usize {
         let own = options.map_or(-1, |options| options.parallel_workers);
         (if own < 0 { most } else { own.min(most) }).max(0) as usize
     }
+}
+
+/// Lets a cancel have its turn.
+fn pause() {
+    pgrx::check_for_interrupts!();
 }
 
 /// A space that no vector is put into.

@@ -2,8 +2,8 @@
 //! every page, and are for the index's owner.
 
 use pgclip_hnsw::check::{Fault, check};
-use pgclip_hnsw::overflow::Overflow;
-use pgclip_hnsw::record::{Kind, edges_tuple};
+use pgclip_hnsw::format::overflow::Overflow;
+use pgclip_hnsw::format::record::{Kind, edges_tuple};
 use pgclip_hnsw::{Element, Id, Metric, Placement};
 use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
@@ -19,7 +19,7 @@ use super::store::{IndexStore, Writing};
 use crate::error::Failure;
 
 /// Opens an index of ours that the caller owns.
-fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
+pub fn open_owned(index: pg_sys::Oid, lock: u32) -> Result<PgRelation, Failure> {
     // SAFETY: catalog lookups; opening raises an error where there is no such relation.
     unsafe {
         // Before a lock is asked for that writers would have to wait for.

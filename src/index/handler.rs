@@ -35,7 +35,8 @@ pub unsafe extern "C-unwind" fn clip_hnsw_handler(
     routine.amsearcharray = true;
     routine.amsearchnulls = true;
     routine.amusemaintenanceworkmem = true;
-    routine.amparallelvacuumoptions = 0;
+    routine.amparallelvacuumoptions =
+        (pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL | pg_sys::VACUUM_OPTION_PARALLEL_CLEANUP) as u8;
     routine.amkeytype = pg_sys::InvalidOid;
 
     routine.ambuild = Some(build::build);

@@ -23,10 +23,13 @@
 //! 32  u64   digest of the texts' direction; 0 where there is none
 //! 40  u64   vectors in the mean
 //! 48  f32   mean squared norm of the scaled vectors
+//! 52  u16 * 10  the recall at each slack that was tried (`pgclip_hnsw::recall`), or zeros
+//! 72  u32   pages of the index when that was measured
+//! 76  u32   elements freed since
 //! ```
 
-use pgclip_hnsw::id::ID_BYTES;
-use pgclip_hnsw::{Entry, Id, Layout, LayoutError, Metric, Placement};
+use pgclip_hnsw::format::id::ID_BYTES;
+use pgclip_hnsw::{Calibration, Entry, Id, Layout, LayoutError, Metric, Placement};
 
 /// The block of the meta page.
 pub const META_BLOCK: u32 = 0;
@@ -38,13 +41,13 @@ pub const MEAN_BLOCK: u32 = 2;
 pub const FIRST_BLOCK: u32 = 3;
 
 /// The format that this version reads and writes.
-pub const FORMAT_VERSION: u16 = 1;
+pub const FORMAT_VERSION: u16 = 2;
 
 /// "pgcl".
 pub const MAGIC: u32 = u32::from_le_bytes(*b"pgcl");
 
 /// The bytes of the meta data.
-pub const BYTES: usize = 52;
+pub const BYTES: usize = 80;
 
 /// The seed of an index. It decides what rotation and levels look like, not how good they are; a
 /// constant lets a build be repeated.
@@ -71,6 +74,11 @@ pub struct Meta {
     /// Vectors in the mean.
     pub counted: u64,
     pub norm2: f32,
+    pub calibration: Calibration,
+    /// Pages when that was measured.
+    pub calibrated: u32,
+    /// Elements freed since.
+    pub gone: u32,
 }
 
 /// Why a meta page was not accepted.
@@ -127,6 +135,11 @@ impl Meta {
         put(32, &self.text.to_le_bytes());
         put(40, &self.counted.to_le_bytes());
         put(48, &self.norm2.to_le_bytes());
+        for (at, recall) in self.calibration.0.iter().enumerate() {
+            put(52 + 2 * at, &recall.to_le_bytes());
+        }
+        put(72, &self.calibrated.to_le_bytes());
+        put(76, &self.gone.to_le_bytes());
         bytes
     }
 
@@ -162,6 +175,9 @@ impl Meta {
             text: u64_at(32),
             counted: u64_at(40),
             norm2: f32::from_bits(u32_at(48)),
+            calibration: Calibration(std::array::from_fn(|at| u16_at(52 + 2 * at))),
+            calibrated: u32_at(72),
+            gone: u32_at(76),
         };
         match meta.layout() {
             Ok(Some(layout)) if placement_code(layout.placement) != bytes[12] => {

@@ -76,9 +76,13 @@ pub fn mean_distance(store: &IndexStore, meta: &Meta, space: &Space, query: &Que
     if meta.counted == 0 {
         return None;
     }
+    moments(store, meta, space).mean_distance(space, query)
+}
+
+/// The moments of the index's vectors.
+pub fn moments(store: &IndexStore, meta: &Meta, space: &Space) -> Moments {
     let centroid = from_bytes(&store.vector(MEAN_BLOCK, 2 * space.layout().dims));
-    let moments = Moments { count: meta.counted, norm2: meta.norm2, centroid };
-    moments.mean_distance(space, query)
+    Moments { count: meta.counted, norm2: meta.norm2, centroid }
 }
 
 /// Writes the moments into the index.

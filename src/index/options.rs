@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use pgclip_hnsw::layout::{MAX_M, MIN_M};
+use pgclip_hnsw::format::layout::{MAX_M, MIN_M};
 use pgrx::{pg_guard, pg_sys};
 
 /// Edges of an element on each upper layer, half of those on the base layer.

@@ -25,7 +25,7 @@ pub const SPECIAL: usize = 16;
 
 const _: () = assert!(PAGE == 8192, "records are laid out for pages of 8 kB");
 const _: () = assert!(HEADER == 24 && size_of::<pg_sys::ItemIdData>() == 4);
-const _: () = assert!(PAGE - HEADER - SPECIAL == pgclip_hnsw::layout::PAGE_ROOM);
+const _: () = assert!(PAGE - HEADER - SPECIAL == pgclip_hnsw::format::layout::PAGE_ROOM);
 
 /// What a page holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,6 +13,7 @@ use pgrx::{FromDatum, PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 use super::columns::Columns;
 use super::error::{dimensions, name, or_raise};
 use super::filter::Conditions;
+use super::meta::Meta;
 use super::open;
 use super::store::{IndexStore, Writing};
 use crate::embedding::Embedding;
@@ -112,20 +113,42 @@ fn unsupported(index: pg_sys::Relation, why: &str) -> ! {
     .raise()
 }
 
-/// The options of a scan, as the settings say.
-fn options() -> ScanOptions {
+/// The options of a scan, as the settings say and, for a recall that is aimed at, the index.
+pub fn options(index: pg_sys::Relation, meta: &Meta) -> ScanOptions {
     let order = match settings::ITERATIVE_SCAN.get() {
         IterativeScan::Strict => Order::Strict,
         IterativeScan::Relaxed => Order::Relaxed,
         IterativeScan::Off => Order::Off,
     };
     ScanOptions {
-        slack: settings::SEARCH_SLACK.get() as f32,
+        slack: slack(index, meta),
         ef: settings::EF_SEARCH.get().max(1) as usize,
         order,
         max_records: settings::MAX_SCAN_TUPLES.get().max(1) as u64,
         max_memory: settings::SCAN_MEMORY.get().max(64) as usize * 1024,
     }
+}
+
+/// The slack of a scan.
+fn slack(index: pg_sys::Relation, meta: &Meta) -> f32 {
+    let target = settings::TARGET_RECALL.get();
+    let own = settings::SEARCH_SLACK.get() as f32;
+    if target == 0.0 {
+        return own;
+    }
+    if meta.calibration.is_known() {
+        return meta.calibration.slack(target);
+    }
+    if once_a_statement() {
+        let message = format!(
+            "pgclip.target_recall is not heeded: what slack a recall takes in index \"{}\" was not measured",
+            name(index)
+        );
+        Failure::new(Code::ERRCODE_WARNING, message)
+            .hint(format!("VACUUM measures it. pgclip.search_slack ({own}) was taken."))
+            .say(PgLogLevel::WARNING);
+    }
+    own
 }
 
 impl State {
@@ -178,7 +201,7 @@ impl State {
         }
         let query = Box::new(space.query(vector.as_slice()));
         let mean = open::mean_distance(&self.store, &meta, &space, &query);
-        self.scan.start(options(), mean);
+        self.scan.start(options(index, &meta), mean);
         self.phase = Phase::Walking(space, query);
     }
 }
@@ -225,15 +248,20 @@ pub unsafe extern "C-unwind" fn end(scan: pg_sys::IndexScanDesc) {
     unsafe { state(scan).phase = Phase::Finished }
 }
 
-/// Says, once a statement, that there may be more rows than were returned.
-fn warn(index: pg_sys::Relation, cut: Cut, rows: u64) {
+/// Is this the first warning of the statement?
+fn once_a_statement() -> bool {
     use std::cell::Cell;
     thread_local! {
         static WARNED: Cell<i64> = const { Cell::new(i64::MIN) };
     }
     // SAFETY: a number that the backend keeps.
     let statement = unsafe { pg_sys::GetCurrentStatementStartTimestamp() };
-    if WARNED.replace(statement) == statement {
+    WARNED.replace(statement) != statement
+}
+
+/// Says, once a statement, that there may be more rows than were returned.
+fn warn(index: pg_sys::Relation, cut: Cut, rows: u64) {
+    if !once_a_statement() {
         return;
     }
     let (why, hint) = match cut {

@@ -372,7 +372,6 @@ impl Store for IndexStore {
 
     fn interrupt(&self) -> Result<(), Infallible> {
         pgrx::check_for_interrupts!();
-        places::notice_sweep();
         Ok(())
     }
 }

@@ -9,20 +9,21 @@
 
 use std::collections::HashSet;
 
-use pgclip_hnsw::record::Kind;
 use pgclip_hnsw::{
-    Element, Entry, Forest, Id, Moments, Placement, Space, StoreMut, Tid, TooMany, free, mark_dead,
+    Entry, Forest, Id, Moments, Placement, Space, StoreMut, Tid, TooMany, free, mark_dead,
     move_entry, reconnect, remove_rows, repair,
 };
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{pg_guard, pg_sys};
 
 use super::columns::Columns;
+use super::elements::each_element;
 use super::error::or_raise;
 use super::locked::Lock;
 use super::meta::FIRST_BLOCK;
 use super::open;
 use super::page;
+use super::recall;
 use super::store::{IndexStore, Interlock, Writing};
 use crate::error::Failure;
 
@@ -41,37 +42,6 @@ fn delay_point() {
 unsafe fn store(info: *mut pg_sys::IndexVacuumInfo) -> IndexStore {
     // SAFETY: the server's own description of the vacuum.
     unsafe { IndexStore::new((*info).index, Writing::Logged).with_strategy((*info).strategy) }
-}
-
-/// Calls `look` with each element of a page, which is locked meanwhile.
-fn each_element(
-    store: &IndexStore,
-    space: &Space,
-    block: u32,
-    mut look: impl FnMut(Id, &Element<'_>),
-) {
-    let Some(locked) = store.records(block, Lock::Share) else { return };
-    let mut damage = None;
-    for item in 1..=page::items(locked.page()) {
-        match page::item(locked.page(), item) {
-            Ok(Some(range)) => {
-                let bytes = &locked.page()[range];
-                if Kind::of(bytes) != Ok(Kind::Element) {
-                    continue;
-                }
-                match Element::new(space.layout(), bytes) {
-                    Ok(element) => look(Id { block, item }, &element),
-                    Err(corrupt) => damage = Some(corrupt.0),
-                }
-            }
-            Ok(None) => (),
-            Err(what) => damage = Some(what),
-        }
-    }
-    drop(locked);
-    if let Some(what) = damage {
-        super::error::corrupt(store.index(), block, what);
-    }
 }
 
 /// Takes rows out that the callback names.
@@ -158,6 +128,9 @@ pub unsafe extern "C-unwind" fn clean_up(
     }
     let meta = store.meta();
     if !meta.pending {
+        if recall::is_due(&store, &meta) {
+            recall::calibrate(&store, delay_point);
+        }
         // SAFETY: the statistics are none or the server's own, the relation is open.
         unsafe {
             if let Some(stats) = stats.as_mut() {
@@ -176,6 +149,7 @@ pub unsafe extern "C-unwind" fn clean_up(
             // Before the first of them goes: scans that meet what comes in their places look again.
             store.change_meta(|meta| {
                 meta.freed = meta.freed.wrapping_add(1) & (u32::MAX >> 1);
+                meta.gone = meta.gone.saturating_add(dead.len() as u32);
                 Some(())
             });
             for id in &dead {
@@ -189,6 +163,9 @@ pub unsafe extern "C-unwind" fn clean_up(
         Some(())
     });
     forget_dimensions(&store);
+    if recall::is_due(&store, &store.meta()) {
+        recall::calibrate(&store, delay_point);
+    }
     // SAFETY: the relation is open; the statistics are the server's or new.
     unsafe {
         pg_sys::IndexFreeSpaceMapVacuum(index);
@@ -284,7 +261,7 @@ fn no_memory(store: &IndexStore, elements: usize) -> ! {
 fn sweep(store: &IndexStore, space: &Space, dead: &HashSet<Id>) {
     /// Vectors for the mean.
     const SAMPLE: u64 = 20_000;
-    let per_page = pgclip_hnsw::layout::PAGE_ROOM / space.layout().element_bytes();
+    let per_page = pgclip_hnsw::format::layout::PAGE_ROOM / space.layout().element_bytes();
     let about = u64::from(store.blocks()) * per_page.max(1) as u64;
     let stride = about.div_ceil(SAMPLE).max(1);
     let split = space.layout().placement == Placement::Split;

@@ -165,11 +165,23 @@ SELECT * FROM clip_index_check('by_cosine');
 SELECT * FROM clip_index_check('by_l2');
 SELECT * FROM clip_index_check('by_ip');
 SELECT * FROM clip_index_check(NULL);
+-- What searches find of what is nearest; bounds; nothing to find.
+SELECT clip_index_recall('by_cosine') > 0.9 AS cosine, clip_index_recall('by_l2', 3) > 0.9 AS l2,
+    clip_index_recall('by_ip', 1, 1000) > 0.8 AS ip;
+SELECT clip_index_recall('by_cosine', 0);
+SELECT clip_index_recall('by_cosine', 10, 1001);
+SELECT clip_index_recall('by_cosine', NULL);
+SELECT clip_index_recall('points_pkey');
+SET pgclip.target_recall = 1.1;
+SET pgclip.target_recall = 0.5;
+SELECT count(*) FROM (SELECT id FROM points ORDER BY v <=> '[1,0]' LIMIT 10) n;
+RESET pgclip.target_recall;
 CREATE ROLE clip_index_visitor;
 GRANT SELECT ON points TO clip_index_visitor;
 SET ROLE clip_index_visitor;
 SELECT * FROM clip_index_check('by_cosine');
 SELECT elements FROM clip_index_stats('by_cosine');
+SELECT clip_index_recall('by_cosine');
 RESET ROLE;
 ALTER TABLE points OWNER TO clip_index_visitor;
 SET ROLE clip_index_visitor;

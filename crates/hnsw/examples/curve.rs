@@ -11,6 +11,7 @@
 //!   thousand, unless `direction=0`
 //! - `metric=cosine|l2|ip m=16 ef=64 threads=2 queries=500 limits=1,10,100 slacks=0.1,0.15`
 //! - `edges=32 bits=384`: the shape of a record
+//! - `samples=100 targets=0.9,0.95`: elements that tell how much slack a recall takes
 
 mod world;
 
@@ -20,11 +21,11 @@ use std::time::Instant;
 
 use half::f16;
 use npyz::NpyFile;
-use pgclip_hnsw::memory::MemoryStore;
-use pgclip_hnsw::record::Kind;
+use pgclip_hnsw::format::record::Kind;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
-    BuildOptions, Builder, Control, Layout, Metric, Query, Quiet, Scan, ScanOptions, Space, Store,
-    Tid, Values, check,
+    BuildOptions, Builder, Calibration, Control, Element, Id, Layout, Metric, Moments, Query,
+    Quiet, Scan, ScanOptions, Space, Store, Tid, Truth, Values, check,
 };
 use pgclip_vectors::{World, draw, take_out};
 use world::{all_threads, seconds, truth};
@@ -102,6 +103,46 @@ fn sets(arguments: &Arguments) -> Sets {
     (vectors, vec![("own", own), ("text", texts)], Some(mean))
 }
 
+/// The slacks that recalls take, as an index finds them.
+fn calibrate(
+    arguments: &Arguments,
+    store: &MemoryStore,
+    space: &Space,
+    moments: &Moments,
+    elements: &[Id],
+) -> Calibration {
+    let busy = all_threads();
+    let mut truth = Truth::new(Calibration::K);
+    let each = elements.len() / arguments.number("samples", 100);
+    let look = |id: Id, look: &mut dyn FnMut(&Element<'_>)| {
+        let Ok(read) =
+            store.read(id, |bytes| look(&Element::new(space.layout(), bytes).expect("sound")));
+        read.expect("it is there");
+    };
+    for id in elements.iter().step_by(each) {
+        look(*id, &mut |element| {
+            truth.ask(space, *id, element);
+        });
+    }
+    for id in elements {
+        look(*id, &mut |element| truth.see(space, *id, element));
+    }
+    let seen = all_threads() - busy;
+    let calibration = Calibration::measure(&truth, store, space, moments).expect("sound");
+    println!(
+        "calibrated with {} elements in {seen:.2} s for the truth and {:.2} s for searches",
+        truth.len(),
+        all_threads() - busy - seen
+    );
+    for (slack, recall) in pgclip_hnsw::recall::SLACKS.iter().zip(calibration.0) {
+        println!("     slack {slack:<5} recall {:.4}", f64::from(recall) / 65535.0);
+    }
+    for target in arguments.list("targets", "0.9,0.95,0.98,0.99") {
+        println!("     recall {target:<5} slack {:.3}", calibration.slack(target));
+    }
+    calibration
+}
+
 fn main() {
     let arguments = Arguments::new();
     let threads = arguments.number("threads", 2);
@@ -148,9 +189,14 @@ fn main() {
     );
     let ids = store.ids().into_iter();
     let elements = ids.filter(|id| store.read(*id, Kind::of) == Ok(Some(Ok(Kind::Element))));
-    println!("{} faults", check(&store, &space, elements).expect("sound").faults.len());
+    let elements: Vec<Id> = elements.collect();
+    let faults = check(&store, &space, elements.iter().copied()).expect("sound").faults;
+    println!("{} faults", faults.len());
+    let calibration = calibrate(&arguments, &store, &space, pages.moments(), &elements);
     let limits: Vec<usize> = arguments.list("limits", "10");
-    let slacks: Vec<f32> = arguments.list("slacks", "0.05,0.1,0.125,0.15,0.175,0.2,0.3,0.5");
+    let mut slacks: Vec<f32> = arguments.list("slacks", "0.05,0.1,0.125,0.15,0.175,0.2,0.3,0.5");
+    let targets: Vec<f64> = arguments.list("targets", "0.9,0.95,0.98,0.99");
+    slacks.extend(targets.iter().map(|target| calibration.slack(*target)));
     let most = limits.iter().copied().max().expect("a limit");
     for (kind, queries) in queries {
         let right: Vec<Vec<u32>> =

@@ -9,8 +9,8 @@ use std::collections::HashSet;
 use std::time::Instant;
 
 use half::f16;
-use pgclip_hnsw::memory::MemoryStore;
-use pgclip_hnsw::record::Kind;
+use pgclip_hnsw::format::record::Kind;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     BuildOptions, Builder, Control, Id, InsertOptions, Layout, Metric, Moments, NewRow, Quiet,
     Scan, ScanOptions, Space, Store, Tid, Values, check, insert, vacuum,

@@ -6,13 +6,13 @@ use std::collections::{HashMap, HashSet};
 
 use pgclip_simd::halves;
 
-use crate::edges::{Edges, Origin, Scratch};
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::record::{Element, edges_tuple};
+use crate::format::edges::{Edges, Origin, Scratch};
+use crate::format::id::Id;
+use crate::format::record::{Element, edges_tuple};
+use crate::format::upper::Upper;
 use crate::space::{Query, Space};
 use crate::store::Store;
-use crate::upper::Upper;
 use crate::walk::visit;
 
 /// What is wrong.

@@ -1,7 +1,7 @@
 //! What can go wrong here, apart from the store's own errors, which are passed through.
 
-use crate::id::Id;
-use crate::layout::{MAX_COLUMNS, MAX_M, MIN_M};
+use crate::format::id::Id;
+use crate::format::layout::{MAX_COLUMNS, MAX_M, MIN_M};
 
 /// An error of a walk over the graph or of a change to it; `E` is the store's.
 #[derive(Debug, thiserror::Error)]

@@ -11,7 +11,7 @@
 
 use std::cmp::Ordering;
 
-use crate::record::Values;
+use crate::format::record::Values;
 
 /// The code of an integer, or of anything that is counted: days, microseconds.
 #[inline]

@@ -10,7 +10,7 @@ use half::f16;
 use pgclip_simd::codes::{rotated_dims, round_to_bytes};
 use pgclip_simd::{CosineParts, Rotation};
 
-use crate::layout::{Layout, Metric};
+use crate::format::layout::{Layout, Metric};
 
 /// A distance, both as this crate compares it and as the operator returns it.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use half::f16;
-use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{Metric, Scan, ScanOptions, Space, Values};
 
 const DIMS: usize = 32;

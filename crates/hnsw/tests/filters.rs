@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{InsertOptions, Metric, NewRow, ScanOptions, Values, insert};
 
 const ROWS: usize = 4000;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use common::*;
 use half::f16;
-use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     BuildError, BuildOptions, Builder, Control, Cut, Fault, Host, Id, Layout, Metric, Order,
     Placement, Pushed, Quiet, Scan, ScanOptions, Space, Stopped, Store, Tid, Values, check, vacuum,

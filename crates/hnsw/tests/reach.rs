@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use common::*;
 use half::f16;
-use pgclip_hnsw::memory::MemoryStore;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     BuildOptions, Builder, Control, Layout, Metric, Order, Placement, Pushed, Quiet, ScanOptions,
     Space, Tid, Values, check, vacuum,

@@ -5,13 +5,13 @@ mod common;
 
 use common::*;
 use half::f16;
-use pgclip_hnsw::edges::{End, Origin, Scratch};
-use pgclip_hnsw::id::ID_BYTES;
-use pgclip_hnsw::layout::{ITEM_POINTER, MAX_RECORD, PAGE_ROOM, UPPER_HEADER};
-use pgclip_hnsw::memory::MemoryStore;
-use pgclip_hnsw::overflow::Overflow;
-use pgclip_hnsw::record::{ElementMut, Kind, edges_tuple};
-use pgclip_hnsw::upper::{Upper, new_upper, upper_mut};
+use pgclip_hnsw::format::edges::{End, Origin, Scratch};
+use pgclip_hnsw::format::id::ID_BYTES;
+use pgclip_hnsw::format::layout::{ITEM_POINTER, MAX_RECORD, PAGE_ROOM, UPPER_HEADER};
+use pgclip_hnsw::format::overflow::Overflow;
+use pgclip_hnsw::format::record::{ElementMut, Kind, edges_tuple};
+use pgclip_hnsw::format::upper::{Upper, new_upper, upper_mut};
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     Element, Entry, Error, Fault, Id, InsertOptions, Layout, LayoutError, Metric, NewRow, Order,
     Placement, Scan, ScanOptions, Space, Store, StoreMut, Values, check, insert, vacuum,

@@ -6,7 +6,7 @@
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pgclip_hnsw::threads::{Control, Quiet, take_turns};
+use pgclip_hnsw::build::threads::{Control, Quiet, take_turns};
 
 /// Says to the process that it is the one that has no threads.
 const INSIDE: &str = "PGCLIP_TEST_NO_THREADS";

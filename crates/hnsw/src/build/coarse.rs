@@ -10,9 +10,9 @@ use pgclip_simd::codes::round_to_bytes;
 use pgclip_simd::{ByteRows, dot_i8};
 
 use super::room::{BuildError, NoMemory};
-use crate::layout::Metric;
+use crate::build::threads::{Control, Host, share};
+use crate::format::layout::Metric;
 use crate::space::Space;
-use crate::threads::{Control, Host, share};
 
 /// All vectors, rounded. A row's factors are what a byte is worth in the scaled vector, and the
 /// squared norm of the scaled vector as rounded.

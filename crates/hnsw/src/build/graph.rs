@@ -5,7 +5,7 @@
 //! search needs. Levels are drawn beforehand and an element of the highest one is inserted first,
 //! so the entry point never moves. An element's own lists are complete before anything points to
 //! it, and of those that point to it on the base layer its parent is the first
-//! ([`tree`](crate::tree)): no element is found before it is in the tree, so no two name each other.
+//! ([`tree`](crate::change::tree)): no element is found before it is in the tree, so no two name each other.
 
 use std::cmp::Reverse;
 use std::collections::{HashSet, VecDeque};
@@ -17,9 +17,10 @@ use super::BuildOptions;
 use super::coarse::Coarse;
 use super::local::{Local, Near, Start};
 use super::room::{BuildError, NoMemory, filled, reserve};
-use crate::layout::{Layout, Metric};
-use crate::select::{replace, select};
-use crate::threads::{Control, Host, take_turns};
+use crate::build::threads::{Control, Host, take_turns};
+use crate::change::select::{replace, select};
+use crate::format::layout::{Layout, Metric};
+use crate::tuning;
 
 /// No element.
 const NONE: u32 = u32::MAX;
@@ -27,13 +28,6 @@ const NONE: u32 = u32::MAX;
 /// So many elements are inserted by one thread before the others join in: among fewer, threads
 /// would not find each other's.
 const ALONE: usize = 256;
-
-/// From so many elements of layer 1 the search on the base layer starts. From one alone it can end
-/// among the near-duplicates of another scene, all of them nearer than anything else it sees: bursts
-/// of frames broke into islands, and searches found 0.60 of what they should, where they find 0.97 so.
-/// Not by inner product, where few long vectors are everybody's nearest: the more surely all find
-/// those, the fewer lead anywhere else.
-const STARTS: usize = 64;
 
 /// A graph.
 #[derive(Debug)]
@@ -305,8 +299,12 @@ impl Insertion<'_> {
         let mut uppers = Vec::new();
         local.candidates.clear();
         local.candidates.push((start.near.id, start.near.distance));
+        // From one element of layer 1 alone the search on the base layer can end among the near-duplicates
+        // of another scene, all of them nearer than anything else it sees: bursts of frames break into
+        // islands then. Not by inner product, where few long vectors are everybody's nearest: the more
+        // surely all find those, the fewer lead anywhere else.
         if level == 0 && top > 0 && self.coarse.metric() != Metric::InnerProduct {
-            self.search(element, 1, STARTS, local);
+            self.search(element, 1, tuning::build_starts(), local);
         }
         for layer in (0..=level.min(top)).rev() {
             self.search(element, layer, self.ef, local);

@@ -10,6 +10,7 @@ mod graph;
 mod local;
 mod pages;
 mod room;
+pub mod threads;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -19,12 +20,12 @@ use half::f16;
 pub use pages::Pages;
 pub use room::{BuildError, NoMemory};
 
-use crate::id::{Id, Tid};
-use crate::layout::Layout;
-use crate::record::Values;
-use crate::select::level_of;
+use crate::build::threads::{Control, Host};
+use crate::change::select::level_of;
+use crate::format::id::{Id, Tid};
+use crate::format::layout::Layout;
+use crate::format::record::Values;
 use crate::space::{Moments, Space};
-use crate::threads::{Control, Host};
 
 /// How a graph is built.
 #[derive(Debug, Clone, Copy)]

@@ -14,15 +14,15 @@ use half::f16;
 use super::graph::Graph;
 use super::room::{BuildError, NoMemory, filled, reserve};
 use super::{Builder, Rows};
-use crate::edges::{EdgesMut, End};
-use crate::id::Id;
-use crate::layout::{ITEM_POINTER, PAGE_ROOM, Placement};
-use crate::overflow::{new_overflow, next_capacity, push_row};
-use crate::record::{ElementMut, edges_tuple_mut, new_edges_tuple};
+use crate::build::threads::{Control, Host, Stopped, share};
+use crate::format::edges::{EdgesMut, End};
+use crate::format::id::Id;
+use crate::format::layout::{ITEM_POINTER, PAGE_ROOM, Placement};
+use crate::format::overflow::{new_overflow, next_capacity, push_row};
+use crate::format::record::{ElementMut, edges_tuple_mut, new_edges_tuple};
+use crate::format::upper::{new_upper, upper_mut};
 use crate::space::{Moments, Space};
 use crate::store::Entry;
-use crate::threads::{Control, Host, Stopped, share};
-use crate::upper::{new_upper, upper_mut};
 
 /// A tuple of further rows of an element.
 #[derive(Debug)]

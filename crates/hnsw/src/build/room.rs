@@ -2,7 +2,7 @@
 //! grows with the number of rows gets its memory here: a process that is out of memory would be
 //! ended otherwise, and with it, in a server, everybody's.
 
-use crate::threads::Stopped;
+use crate::build::threads::Stopped;
 
 /// There was no memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,9 +6,9 @@ use std::cmp::Reverse;
 
 use super::{ROW_BYTES, Row, Scan};
 use crate::error::{Corrupt, Error};
-use crate::id::{Id, Tid};
-use crate::overflow::Overflow;
-use crate::record::{Element, Kind, Values};
+use crate::format::id::{Id, Tid};
+use crate::format::overflow::Overflow;
+use crate::format::record::{Element, Kind, Values};
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
 

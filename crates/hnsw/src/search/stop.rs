@@ -3,8 +3,9 @@
 
 use std::collections::BinaryHeap;
 
-use crate::layout::Metric;
+use crate::format::layout::Metric;
 use crate::space::Distance;
+use crate::tuning;
 
 /// How many elements the next step of the schedule is about, after so many in the steps before. The
 /// first rows must not depend on how many are asked for, so no LIMIT decides it; the limits that
@@ -122,9 +123,7 @@ impl Nearest {
 /// 2,500 buffers at slack 0.15, for recall 0.995. It grows with the slack, so that more of it always
 /// finds more.
 pub(super) fn most_found(slack: f32, k: usize) -> usize {
-    const FIRST: f32 = 5000.0;
-    const EACH: f32 = 40.0;
-    (slack * (FIRST + EACH * k as f32)) as usize + k
+    (slack * (tuning::most_first() + tuning::most_each() * k as f32)) as usize + k
 }
 
 /// The stop rule: the estimate past which no candidate is expanded, for the k-th best inner distance
@@ -136,14 +135,12 @@ pub(super) fn most_found(slack: f32, k: usize) -> usize {
 /// products have no zero to be relative to, so the second term serves alone. `noise` is how far
 /// estimates of such a distance are off: among vectors that are all but equal, more than the slack.
 pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, noise: f32, kth: f32) -> f32 {
-    const FLOOR: f32 = 0.01;
-    const FAR: f32 = 2.5;
     let relative = slack * kth.abs();
-    let far = mean.map(|mean| FAR * slack * (mean - kth));
+    let far = mean.map(|mean| tuning::slack_far() * slack * (mean - kth));
     let reach = match (metric, far) {
         (Metric::InnerProduct, Some(far)) => far,
         (_, Some(far)) => relative.min(far),
         (_, None) => relative,
     };
-    kth + reach.max(FLOOR * kth.abs()).max(noise)
+    kth + reach.max(tuning::slack_floor() * kth.abs()).max(noise)
 }

@@ -6,11 +6,12 @@ use std::cmp::Reverse;
 
 use super::Scan;
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::record::{Element, Kind, Values};
+use crate::format::id::Id;
+use crate::format::record::{Element, Kind, Values};
+use crate::search::second_way::Way;
 use crate::space::{Query, Space};
 use crate::store::Store;
-use crate::track::Way;
+use crate::tuning;
 
 impl Scan {
     /// What is to be expanded next; none where all that is left lies beyond the bound, or where it
@@ -41,7 +42,6 @@ impl Scan {
         pass: &mut impl FnMut(Values<'_>) -> bool,
     ) -> Result<(), Error<S::Error>> {
         const BLOCKS: u64 = 256;
-        const ELEMENTS: usize = 100;
         /// The golden section: blocks are spread evenly however many are looked at.
         const STEP: f64 = 0.618_034;
         self.track.begin();
@@ -74,7 +74,7 @@ impl Scan {
                 }
             }
             store.interrupt().map_err(Error::Store)?;
-            if elements >= ELEMENTS {
+            if elements >= tuning::filter_sample() {
                 break;
             }
         }

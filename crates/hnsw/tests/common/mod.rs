@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use half::f16;
-use pgclip_hnsw::memory::MemoryStore;
-use pgclip_hnsw::record::Kind;
+use pgclip_hnsw::format::record::Kind;
+use pgclip_hnsw::store::memory::MemoryStore;
 use pgclip_hnsw::{
     BuildOptions, Builder, Control, Id, InsertOptions, Inserted, Layout, Metric, NewRow, Placement,
     Pushed, Quiet, Row, Scan, ScanOptions, Space, Store, Tid, Values, insert,
@@ -182,7 +182,7 @@ pub fn recall(
 /// Checks the graph's shape, and returns how many elements cannot be reached on the base layer.
 pub fn unreachable(store: &MemoryStore, space: &Space) -> usize {
     use pgclip_hnsw::Element;
-    use pgclip_hnsw::record::edges_tuple;
+    use pgclip_hnsw::format::record::edges_tuple;
     let layout = space.layout();
     let all: HashSet<Id> = elements(store).into_iter().collect();
     let neighbours = |id: Id| {

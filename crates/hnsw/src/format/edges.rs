@@ -20,9 +20,9 @@ use pgclip_simd::{halves, widen};
 
 use half::f16;
 
-use crate::id::{ID_BYTES, Id};
-use crate::layout::{Layout, Metric};
-use crate::record::{get_f32, put, touch};
+use crate::format::id::{ID_BYTES, Id};
+use crate::format::layout::{Layout, Metric};
+use crate::format::record::{get_f32, put, touch};
 use crate::space::{Query, Space};
 
 /// All slots that there can be: the number of edges is a byte.
@@ -150,7 +150,7 @@ impl<'a> Edges<'a> {
         self.map.kept.map_or(0, |at| self.bytes[at])
     }
 
-    /// The parent, where there is one: see [`tree`](crate::tree).
+    /// The parent, where there is one: see [`tree`](crate::change::tree).
     pub fn parent(&self) -> Option<Id> {
         if self.has_parent() { self.id(0) } else { None }
     }

@@ -6,10 +6,12 @@
 //! held. Between two calls anything may have happened to a record: a reader takes it as it finds
 //! it, a writer compares the change counter with what it saw.
 
+pub mod memory;
+
 use std::ops::Range;
 
-use crate::id::Id;
-use crate::layout::Layout;
+use crate::format::id::Id;
+use crate::format::layout::Layout;
 
 /// Where every walk begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

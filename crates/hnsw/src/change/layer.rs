@@ -4,16 +4,16 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use crate::descent::look_at_layer;
-use crate::edges::End;
+use crate::change::insert::{Found, load};
+use crate::change::select::select;
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::insert::{Found, load};
-use crate::record::{Element, Kind, change};
-use crate::select::select;
+use crate::format::edges::End;
+use crate::format::id::Id;
+use crate::format::record::{Element, Kind, change};
+use crate::format::upper::{Upper, upper_mut};
 use crate::space::{Query, Space};
 use crate::store::{Store, StoreMut};
-use crate::upper::{Upper, upper_mut};
+use crate::walk::descent::look_at_layer;
 use crate::walk::{Stand, visit};
 
 /// Stands in the order of their distance.

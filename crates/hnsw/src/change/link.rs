@@ -4,12 +4,12 @@
 
 use pgclip_simd::halves;
 
-use crate::edges::{Edges, EdgesMut, End, Origin, Scratch};
+use crate::change::select::replace;
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::layout::Placement;
-use crate::record::{Element, ElementMut, change, edges_tuple, edges_tuple_mut};
-use crate::select::replace;
+use crate::format::edges::{Edges, EdgesMut, End, Origin, Scratch};
+use crate::format::id::Id;
+use crate::format::layout::Placement;
+use crate::format::record::{Element, ElementMut, change, edges_tuple, edges_tuple_mut};
 use crate::space::{Query, Space};
 use crate::store::StoreMut;
 use crate::walk::distance_of;

@@ -3,8 +3,8 @@
 //! every neighbour of every record is looked up here, and a walk of a thousand records sees so many
 //! that a table of them falls out of the processor's caches, which the bits do not.
 
-use crate::id::Id;
-use crate::layout::Layout;
+use crate::format::id::Id;
+use crate::format::layout::Layout;
 
 /// Words of bits: 256 kB.
 const WORDS: usize = 1 << 15;
@@ -175,7 +175,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::layout::Metric;
+    use crate::format::layout::Metric;
 
     /// Places on few pages, past the bits, and of items that no element has.
     #[test]

@@ -10,23 +10,20 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::edges::{Origin, Scratch};
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::pool::Candidate;
-use crate::record::Kind;
+use crate::format::edges::{Origin, Scratch};
+use crate::format::id::Id;
+use crate::format::record::Kind;
+use crate::format::upper::Upper;
 use crate::space::{Query, Space};
 use crate::store::{Entry, Store};
-use crate::upper::Upper;
-use crate::visited::Table;
+use crate::tuning;
+use crate::walk::pool::Candidate;
+use crate::walk::visited::Table;
 use crate::walk::{Stand, distance_of, visit};
 
 /// How often the entry point is looked up again where it is gone: it moves before it is freed.
 const ENTRY_TRIES: usize = 8;
-
-/// Neighbours visited before a layer is left, nearest first by estimate. With one, clusters are found
-/// as well and a record less is read; the second is for few dimensions, where estimates are rough.
-const VISITS: usize = 2;
 
 /// The entry point, read; none while the graph is empty.
 pub(crate) fn enter<S: Store>(
@@ -184,7 +181,7 @@ impl Descent {
         let coded = space.layout().has_codes();
         if coded {
             self.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-            self.near.truncate(VISITS);
+            self.near.truncate(tuning::descent_visits());
         }
         let mut best: Option<Stand> = None;
         for (_, id) in &self.near {
@@ -211,8 +208,6 @@ impl Descent {
         query: &Query,
         most: u64,
     ) -> Result<Surveyed, Error<S::Error>> {
-        /// Elements whose neighbours are looked at.
-        const ELEMENTS: u64 = 256;
         let Some((entry, stand)) = enter(store, space, query)? else { return Ok((Vec::new(), 0)) };
         if entry.level == 0 {
             return Ok((Vec::new(), 0));
@@ -224,7 +219,7 @@ impl Descent {
         let first = Candidate { estimate: here.distance.inner, id: here.id };
         let (mut open, mut found) = (BinaryHeap::from([first]), vec![(first.id, first.estimate)]);
         let mut looked = 0;
-        for _ in 0..ELEMENTS {
+        for _ in 0..tuning::around() {
             if looked >= most {
                 break;
             }

@@ -8,7 +8,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
-use crate::id::Id;
+use crate::format::id::Id;
 
 /// An element to expand.
 #[derive(Debug, Clone, Copy)]

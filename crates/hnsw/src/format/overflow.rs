@@ -7,9 +7,9 @@
 //! is on its way out of the chain.
 
 use crate::error::Corrupt;
-use crate::id::{ID_BYTES, Id, Tid};
-use crate::layout::{FORMAT_VERSION, Layout, OVERFLOW_HEADER};
-use crate::record::{Kind, Values, get_u16, put, touch};
+use crate::format::id::{ID_BYTES, Id, Tid};
+use crate::format::layout::{FORMAT_VERSION, Layout, OVERFLOW_HEADER};
+use crate::format::record::{Kind, Values, get_u16, put, touch};
 
 const CAPACITY: usize = 2;
 const NEXT: usize = 8;

@@ -1,12 +1,12 @@
-//! An element's tuple on an upper layer, by the byte map of [`layout`](crate::layout). Its own file
+//! An element's tuple on an upper layer, by the byte map of [`layout`](crate::format::layout). Its own file
 //! because it is a record apart, one for each layer that the element is in, chained from the
 //! highest down.
 
-use crate::edges::{EdgeMap, Edges, EdgesMut};
 use crate::error::Corrupt;
-use crate::id::{ID_BYTES, Id};
-use crate::layout::{FORMAT_VERSION, Layout, UPPER_HEADER};
-use crate::record::{Kind, put};
+use crate::format::edges::{EdgeMap, Edges, EdgesMut};
+use crate::format::id::{ID_BYTES, Id};
+use crate::format::layout::{FORMAT_VERSION, Layout, UPPER_HEADER};
+use crate::format::record::{Kind, put};
 
 const LAYER: usize = 2;
 const COUNT: usize = 3;

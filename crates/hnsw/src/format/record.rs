@@ -1,14 +1,16 @@
-//! Reading and changing an element where it lies, by the byte map of [`layout`](crate::layout).
+//! Reading and changing an element where it lies, by the byte map of [`layout`](crate::format::layout).
 //!
 //! A view is made by checking the record once: kind, version, length, counts. After that no
 //! accessor can go out of bounds, whatever the bytes are; what they say is only as true as the page.
 //! A change goes through [`ElementMut`] or [`EdgesMut`], and each ends with the change counter one
 //! higher, which is how a writer who looked before it locked learns that another was quicker.
 
-use crate::edges::{EdgeMap, Edges, EdgesMut, KEPT};
 use crate::error::Corrupt;
-use crate::id::{ID_BYTES, Id, Tid};
-use crate::layout::{EDGES_HEADER, ELEMENT_HEADER, FORMAT_VERSION, Layout, MAX_LEVEL, Placement};
+use crate::format::edges::{EdgeMap, Edges, EdgesMut, KEPT};
+use crate::format::id::{ID_BYTES, Id, Tid};
+use crate::format::layout::{
+    EDGES_HEADER, ELEMENT_HEADER, FORMAT_VERSION, Layout, MAX_LEVEL, Placement,
+};
 
 /// The kinds of records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! The byte map of the records, chosen once an index from the vectors' dimensions, `m` and the
 //! number of filter columns. Its own file because it is the format on disk; the accessors are in
-//! [`record`](crate::record).
+//! [`record`](crate::format::record).
 //!
 //! An **element** (all numbers little-endian; `c` filter columns, `d` dimensions, `b` bits of a code, `n` edges,
 //! at most `2m`):
@@ -59,7 +59,8 @@ use std::f32::consts::FRAC_PI_2;
 use pgclip_simd::codes::{CODE_BLOCK, rotated_dims};
 
 use crate::error::LayoutError;
-use crate::id::ID_BYTES;
+use crate::format::id::ID_BYTES;
+use crate::tuning;
 
 /// The version of all this.
 pub const FORMAT_VERSION: u8 = 1;
@@ -174,14 +175,12 @@ impl Layout {
     /// (`… --example curve -- rows=15000 dims=1024 queries=100 edges=26 bits=512`).
     fn sharing_a_page(&self) -> Option<Self> {
         const FEW_EDGES: usize = 8;
-        /// The most variance of an estimated product with a residual of unit length: that of one bit for
-        /// each of 384 components is 0.0015.
-        const ROUGH: f32 = 0.0027;
         if self.placement != Placement::Inline {
             return None;
         }
         let (all_edges, all_bits) = (self.edges, self.bits);
-        let least_edges = (all_edges * 7 / 10).max(FEW_EDGES.min(all_edges));
+        let least_edges =
+            ((tuning::least_edges() * all_edges as f32) as usize).max(FEW_EDGES.min(all_edges));
         // π/2 - 1 a bit, and 1 a bit for components that no bit is about.
         let variance = |bits: usize| FRAC_PI_2 / bits as f32 - 1.0 / all_bits as f32;
         let before = self.element_edges_at();
@@ -190,7 +189,7 @@ impl Layout {
             let room = bytes.checked_sub(before)?;
             let mut bits = (CODE_BLOCK..=all_bits).rev().step_by(CODE_BLOCK);
             let bits = bits.find(|bits| {
-                (*bits == all_bits || variance(*bits) <= ROUGH)
+                (*bits == all_bits || variance(*bits) <= tuning::rough())
                     && Self { bits: *bits, ..*self }.arrays(least_edges) <= room
             })?;
             let fitting = Self { bits, ..*self };
@@ -272,7 +271,7 @@ impl Layout {
     }
 
     /// The most elements that a page holds.
-    pub(crate) fn elements_a_page(&self) -> usize {
+    pub fn elements_a_page(&self) -> usize {
         PAGE_ROOM / (self.element_bytes() + ITEM_POINTER)
     }
 

@@ -12,20 +12,22 @@
 //! The rule counts elements: ten rows of one vector say no more about where the neighbours lie than one.
 
 mod rows;
+mod second_way;
 mod stop;
 mod ways;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 
-use crate::descent::{Descent, enter};
 use crate::error::Error;
-use crate::id::Tid;
-use crate::record::Values;
+use crate::format::id::{Id, Tid};
+use crate::format::record::Values;
+use crate::search::second_way::Track;
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
-use crate::track::Track;
+use crate::tuning;
 use crate::walk::Walk;
+use crate::walk::descent::{Descent, enter};
 pub use stop::stop_bound;
 use stop::{Nearest, most_found, next_step};
 
@@ -58,7 +60,7 @@ pub struct ScanOptions {
 impl Default for ScanOptions {
     fn default() -> Self {
         Self {
-            slack: 0.2,
+            slack: tuning::slack(),
             ef: 1000,
             order: Order::Strict,
             max_records: 20_000,
@@ -160,13 +162,12 @@ pub struct Scan {
     /// Rows handed out, and, after a walk was begun again, all that were taken before it.
     returned: Vec<Tid>,
     known: HashSet<Tid>,
+    /// An element that is to be passed over.
+    left_out: Option<Id>,
     /// The rows of the element at hand.
     tids: Vec<Tid>,
     stats: ScanStats,
 }
-
-/// A walk of so many records asks itself whether it is caught before it has found all it wants.
-const LONG: u64 = 64;
 
 /// Bytes a candidate takes: in the pool and among the seen.
 const CANDIDATE_BYTES: usize = 12 + 16;
@@ -197,6 +198,7 @@ impl Scan {
             lost: false,
             returned: Vec::new(),
             known: HashSet::new(),
+            left_out: None,
             tids: Vec::new(),
             stats: ScanStats::default(),
         }
@@ -220,7 +222,13 @@ impl Scan {
         self.lost = false;
         self.returned.clear();
         self.known.clear();
+        self.left_out = None;
         self.stats = ScanStats::default();
+    }
+
+    /// Passes over an element of the base layer, as if it were not there.
+    pub(crate) fn leave_out(&mut self, id: Id) {
+        self.left_out = Some(id);
     }
 
     /// What was done since the start.
@@ -315,6 +323,9 @@ impl Scan {
         let here = self.descent.run(store, space, query, entry, 0)?;
         self.track.reset(limit / 8);
         self.walk.start(space.layout(), here.id, here.distance, limit - limit / 4);
+        if let Some(id) = self.left_out {
+            self.walk.visited.insert(id);
+        }
         self.phase = Phase::Walking;
         Ok(true)
     }
@@ -355,7 +366,7 @@ impl Scan {
                 }
                 break;
             };
-            if !self.wide && self.walk.expanded == LONG && self.walk.is_caught() {
+            if !self.wide && self.walk.expanded == tuning::caught_after() && self.walk.is_caught() {
                 self.look_around(store, space, query)?;
             }
             let (passed, nearer) = self.expand(store, space, query, id, pass)?;

@@ -8,15 +8,11 @@
 //! neighbours each time took two to three times as long to build with, for recall that a little more
 //! slack gives as well. What goes out of a list is, where possible, a neighbour of what comes in; that
 //! nothing gets lost over it is not for these rules to see to, but for the edges that are kept
-//! ([`tree`](crate::tree)).
+//! ([`tree`](crate::change::tree)).
 
-use crate::layout::{Layout, MAX_LEVEL, Metric};
+use crate::format::layout::{Layout, MAX_LEVEL, Metric};
 use crate::space::Space;
-
-/// A neighbour is a way out where it is so many times as far (in squared distance) as the middle one.
-const FAR: f32 = 2.0;
-/// One in so many places of a list is kept for ways out.
-const WAYS: usize = 8;
+use crate::tuning;
 
 /// Chooses at most `most` of `candidates`, which are sorted by their distance to the element, the
 /// second field; `between` measures two candidates. The chosen come first, in order: diverse ones,
@@ -51,8 +47,8 @@ pub fn select<T: Copy>(
 /// It takes only places of neighbours farther than itself, and none where a nearer neighbour is
 /// nearer to it than the element is; unless it `must` have one. The first `kept` stay in any case.
 ///
-/// Ways out of a burst of near-duplicates are [`FAR`] beyond the others, and would be the first to go:
-/// of them the nearest [`WAYS`]th keep their places against neighbours, and compete among each other
+/// Ways out of a burst of near-duplicates lie far beyond the others ([`tuning::way_out`]), and would be the
+/// first to go: the nearest of them ([`tuning::ways_out`]) keep their places against neighbours, and compete among each other
 /// alone. Data that are no bursts have next to none of them.
 ///
 /// `to_element` has the neighbours' distances to the list's element, slot by slot; `to_new` tells
@@ -70,7 +66,7 @@ pub fn replace(
     let limit = far_from(metric, to_element);
     let is_far = |element: f32| element > limit;
     let far = to_element.iter().filter(|element| is_far(**element)).count();
-    let ways = to_element.len() / WAYS;
+    let ways = to_element.len() / tuning::ways_out();
     let new_is_far = is_far(distance);
     if !must {
         let nearer = |element: f32| element <= distance && is_far(element) == new_is_far;
@@ -108,7 +104,7 @@ fn far_from(metric: Metric, to_element: &[f32]) -> f32 {
         return f32::INFINITY;
     }
     let (_, median, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
-    FAR * *median
+    tuning::way_out() * *median
 }
 
 /// The level of the element with this number: floor(-ln(u) / ln(m)) with u uniform, from a

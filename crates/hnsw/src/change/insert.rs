@@ -1,7 +1,7 @@
 //! Inserting a row: find the neighbours, write the element, link back to it.
 //!
 //! The element is complete before anything points to it, and each back-link is a step of its own,
-//! the first of them its parent's ([`tree`](crate::tree)), so an insert that is cut off leaves an
+//! the first of them its parent's ([`tree`](crate::change::tree)), so an insert that is cut off leaves an
 //! element that nothing points to or that is poorly linked, never a graph that is damaged. For a back-link the neighbour is copied, its new edges are chosen with nothing held, and
 //! the copy goes back only where the change counter says that nobody was quicker.
 //!
@@ -12,20 +12,20 @@
 use half::f16;
 use pgclip_simd::halves;
 
-use crate::descent::{Descent, enter};
-use crate::edges::{EdgesMut, End};
+use crate::change::layer::{chain, link_upper, search_layer};
+use crate::change::link::{New, link_all};
+use crate::change::rows::add_row;
+use crate::change::select::select;
+use crate::change::tree::adopt;
 use crate::error::{Corrupt, Error};
-use crate::id::{Id, Tid};
-use crate::layer::{chain, link_upper, search_layer};
-use crate::layout::{MAX_LEVEL, Placement};
-use crate::link::{New, link_all};
-use crate::record::{Element, ElementMut, Kind, Values, edges_tuple_mut, new_edges_tuple};
-use crate::rows::add_row;
-use crate::select::select;
+use crate::format::edges::{EdgesMut, End};
+use crate::format::id::{Id, Tid};
+use crate::format::layout::{MAX_LEVEL, Placement};
+use crate::format::record::{Element, ElementMut, Kind, Values, edges_tuple_mut, new_edges_tuple};
+use crate::format::upper::{new_upper, upper_mut};
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
-use crate::tree::adopt;
-use crate::upper::{new_upper, upper_mut};
+use crate::walk::descent::{Descent, enter};
 use crate::walk::{Stand, Walk};
 
 /// A row to insert.

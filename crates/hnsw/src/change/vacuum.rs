@@ -9,28 +9,22 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::descent::{Descent, enter};
-use crate::edges::{End, Scratch};
+use crate::change::insert::{Found, load};
+use crate::change::layer::{chain, change_layer, layer_of};
+use crate::change::link::{Draft, New, link_all};
+use crate::change::rows::{mark_dead, remove_rows};
+use crate::change::tree::{Forest, TooMany, reconnect};
 use crate::error::{Corrupt, Error};
-use crate::id::{Id, Tid};
-use crate::insert::{Found, load};
-use crate::layer::{chain, change_layer, layer_of};
-use crate::link::{Draft, New, link_all};
-use crate::overflow::Overflow;
-use crate::record::{Element, ElementMut};
-use crate::rows::{mark_dead, remove_rows};
+use crate::format::edges::{End, Scratch};
+use crate::format::id::{Id, Tid};
+use crate::format::overflow::Overflow;
+use crate::format::record::{Element, ElementMut};
 use crate::space::{Query, Space};
 use crate::store::{Entry, StoreMut};
-use crate::tree::{Forest, TooMany, reconnect};
-use crate::visited::Table;
+use crate::tuning;
+use crate::walk::descent::{Descent, enter};
+use crate::walk::visited::Table;
 use crate::walk::{Walk, distance_of};
-
-/// Dead elements looked into for one element's new neighbours, at most: where whole regions died,
-/// the way leads through the dead to the living.
-const MOST_DEAD: usize = 64;
-
-/// Elements expanded to find neighbours for one that has lost nearly all.
-const SEARCHED: usize = 40;
 
 /// Replaces the dead neighbours of an element, on all layers. Says whether there were any on the
 /// base layer. Nothing where the element is dead itself, or gone.
@@ -172,7 +166,7 @@ fn around<S: StoreMut>(
     let mut near = Vec::new();
     let mut scratch = Scratch::default();
     let mut estimates = Vec::new();
-    for looked in 0..MOST_DEAD {
+    for looked in 0..tuning::repair_dead() {
         if looked >= direct && near.len() >= enough {
             break;
         }
@@ -212,7 +206,7 @@ fn searched<S: StoreMut>(
     let here = Descent::new().run(store, space, own, entry, 0)?;
     walk.start(space.layout(), here.id, here.distance, usize::MAX);
     let mut near = Vec::new();
-    while near.len() < SEARCHED {
+    while near.len() < tuning::repair_searched() {
         let Some(next) = walk.pool.pop(f32::INFINITY) else { break };
         walk.expand(store, space, own, next.id, |element, distance| {
             if !element.is_dead() && next.id != id && !kept.contains(&next.id) {

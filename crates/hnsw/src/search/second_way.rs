@@ -8,25 +8,17 @@
 //! its neighbours pass more often than other elements do. (ACORN, arXiv 2403.04871, also goes over two
 //! edges, at every element.)
 
-use crate::id::Id;
-use crate::pool::Pool;
-use crate::visited::Table;
+use crate::format::id::Id;
+use crate::tuning;
+use crate::walk::pool::Pool;
+use crate::walk::visited::Table;
 
-/// Records after which a walk asks itself whether it finds rows that pass,
-const WINDOW: u64 = 256;
-/// which it does not where fewer than one in so many did.
-const RARE: u64 = 16;
-/// Neighbours of rows that pass after which these have to be better than others by a factor.
-const TRIAL: u64 = 64;
+/// How much better the neighbours of rows that pass have to be than others.
 const BETTER: u64 = 2;
-/// Neighbours of rows that pass which have to pass themselves before that is more than luck.
+/// Of these, how many have to pass themselves before that is more than luck.
 const PROOF: u64 = 3;
 /// One record in so many is expanded on the first way while the second goes on.
 const TURNS: u64 = 4;
-/// Records on the first way that bring no row among the nearest, and so end a batch whose second way
-/// has come to its end. With 256 the crate's test of slices found 0.92 of the first ten where a tenth
-/// pass, with 512 0.94 and with 1,024 0.96, for 850, 1,030 and 1,280 records.
-const PATIENCE: u64 = 512;
 
 /// The ways to take a candidate from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,7 +123,7 @@ impl Track {
             Way::Second if self.close.contains(id) => self.second.count(passed),
             Way::Second => {}
         }
-        if self.is_taken() && self.second.expanded >= TRIAL && !self.is_better() {
+        if self.is_taken() && self.second.expanded >= tuning::filter_trial() && !self.is_better() {
             self.state = State::Left;
         }
     }
@@ -145,11 +137,11 @@ impl Track {
 
     /// Is it time to begin the second way?
     pub fn is_due(&mut self) -> bool {
-        if self.state != State::Idle || self.window.expanded < WINDOW {
+        if self.state != State::Idle || self.window.expanded < tuning::filter_window() {
             return false;
         }
         let window = std::mem::take(&mut self.window);
-        window.passed * RARE < window.expanded
+        window.passed * tuning::filter_rare() < window.expanded
     }
 
     /// Begins the second way, with what is [added](Self::add) from now on.
@@ -206,7 +198,7 @@ impl Track {
     /// that was seen to be better says that: where rows that pass are rare everywhere, going on in vain
     /// is what it takes to find them.
     pub fn is_vain(&self) -> bool {
-        self.vain >= PATIENCE && self.second.passed >= PROOF && self.is_better()
+        self.vain >= tuning::filter_patience() && self.second.passed >= PROOF && self.is_better()
     }
 }
 
@@ -222,15 +214,16 @@ mod tests {
     fn walk(first: u64, second: u64) -> Track {
         let mut track = Track::new();
         track.reset(10_000);
-        for number in 0..WINDOW {
+        for number in 0..tuning::filter_window() {
             assert!(!track.is_due() && track.expand(id(number)));
             track.count(Way::First, id(number), number % first == 0, false);
         }
         if track.is_due() {
             track.begin();
-            let near: Vec<(Id, f32)> = (0..TRIAL).map(|n| (id(1000 + n), n as f32)).collect();
+            let near: Vec<(Id, f32)> =
+                (0..tuning::filter_trial()).map(|n| (id(1000 + n), n as f32)).collect();
             track.add(id(999), true, &near);
-            for number in 0..TRIAL {
+            for number in 0..tuning::filter_trial() {
                 let next = track.pop(f32::INFINITY);
                 assert_eq!(next, Some(id(1000 + number)));
                 track.count(Way::Second, id(1000 + number), number % second == 0, false);

@@ -5,15 +5,16 @@
 use half::f16;
 use pgclip_simd::halves;
 
-use crate::edges::{Edges, Origin, Scratch};
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::layout::{Layout, Metric};
-use crate::pool::Pool;
-use crate::record::{Element, Kind, edges_tuple};
+use crate::format::edges::{Edges, Origin, Scratch};
+use crate::format::id::Id;
+use crate::format::layout::{Layout, Metric};
+use crate::format::record::{Element, Kind, edges_tuple};
 use crate::space::{Distance, Query, Space};
 use crate::store::Store;
-use crate::visited::Visited;
+use crate::tuning;
+use crate::walk::pool::Pool;
+use crate::walk::visited::Visited;
 
 /// Records between two calls of [`Store::interrupt`].
 const INTERRUPT: u64 = 32;
@@ -197,8 +198,6 @@ impl Walk {
 
     /// Puts the chosen neighbours that were not seen before into the pool, where there are estimates.
     fn take(&mut self, edges: Edges<'_>, space: &Space, query: &Query, origin: Origin) {
-        /// How many times nearer, in squares, is far nearer.
-        const CLOSE: f32 = 16.0;
         if !space.layout().has_codes() {
             return;
         }
@@ -208,7 +207,7 @@ impl Walk {
             Metric::InnerProduct => origin.inner + query.norm2 + origin.norm2,
             Metric::L2 | Metric::Cosine => origin.inner,
         };
-        let crowd = CLOSE * self.scratch.length2(query) < far;
+        let crowd = tuning::crowd() * self.scratch.length2(query) < far;
         self.crowded += if crowd { 1 } else { -1 };
         for (&(id, fresh), estimate) in self.neighbours.iter().zip(&self.estimates) {
             if fresh {

@@ -11,11 +11,11 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::build::Pages;
-use crate::id::Id;
-use crate::layout::{ITEM_POINTER, Layout, PAGE_ROOM};
-use crate::record::change;
+use crate::build::threads::{Control, Quiet};
+use crate::format::id::Id;
+use crate::format::layout::{ITEM_POINTER, Layout, PAGE_ROOM};
+use crate::format::record::change;
 use crate::store::{Entry, Store, StoreMut};
-use crate::threads::{Control, Quiet};
 
 thread_local! {
     /// Is a record held by this thread?

@@ -6,11 +6,11 @@
 //! after that. So either the mark is taken back, or the row is.
 
 use crate::error::{Corrupt, Error};
-use crate::id::{Id, Tid};
-use crate::overflow::{
+use crate::format::id::{Id, Tid};
+use crate::format::overflow::{
     Overflow, close, new_overflow, next_capacity, push_row, retain_rows, set_next,
 };
-use crate::record::{Element, ElementMut, Values};
+use crate::format::record::{Element, ElementMut, Values};
 use crate::space::Space;
 use crate::store::StoreMut;
 

@@ -17,16 +17,16 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use crate::descent::{Descent, enter};
-use crate::edges::End;
+use crate::change::insert::load;
+use crate::change::link::{Draft, New, link};
+use crate::change::select::replace;
 use crate::error::{Corrupt, Error};
-use crate::id::Id;
-use crate::insert::load;
-use crate::link::{Draft, New, link};
-use crate::select::replace;
+use crate::format::edges::End;
+use crate::format::id::Id;
 use crate::space::Space;
 use crate::store::StoreMut;
 use crate::walk::Walk;
+use crate::walk::descent::{Descent, enter};
 
 /// Finds a parent for an element that names the first of these, and that nothing points to yet: the
 /// first of them that has place, or an element below them in the tree. False where none of them lives.
