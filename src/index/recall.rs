@@ -16,47 +16,50 @@ use super::scan;
 use super::store::{IndexStore, Writing};
 use crate::error::Failure;
 
-/// Elements that ask for a calibration. A hundred, each about ten neighbours, tell a recall of 0.95 to
-/// about a hundredth.
-const SAMPLES: usize = 100;
 /// The most that may be asked for: the truth of so many samples about so many neighbours is 8 MB.
 const MOST: i32 = 1000;
 
-/// Elements from all over the index, and what is nearest to each. `pause` is called before each page.
-fn truth(
+/// Elements from all over the index, and what is nearest to each: for each pair of a k and a number of
+/// samples. `pause` is called before each page.
+fn truths(
     store: &IndexStore,
     space: &Space,
-    k: usize,
-    samples: usize,
+    asked: &[(usize, usize)],
     mut pause: impl FnMut(),
-) -> Truth {
+) -> Vec<Truth> {
     /// The golden section: blocks are spread evenly however many are looked at.
     const STEP: f64 = 0.618_034;
-    let mut truth = Truth::new(k);
     let blocks = u64::from(store.blocks().saturating_sub(FIRST_BLOCK));
     let step = coprime((blocks as f64 * STEP) as u64, blocks);
-    // One of a page, where there are pages enough; a page may hold none.
-    let share = samples.div_ceil((blocks as usize).max(1));
-    for number in 0..blocks {
-        if truth.len() == samples {
-            break;
-        }
-        pause();
-        let block = FIRST_BLOCK + (number * step % blocks) as u32;
-        let most = samples.min(truth.len() + share);
-        each_element(store, space, block, |id, element| {
-            if truth.len() < most {
-                truth.ask(space, id, element);
+    let ask = |(k, samples): &(usize, usize), pause: &mut dyn FnMut()| {
+        let mut truth = Truth::new(*k);
+        // One of a page, where there are pages enough; a page may hold none.
+        let share = samples.div_ceil((blocks as usize).max(1));
+        for number in 0..blocks {
+            if truth.len() == *samples {
+                break;
             }
-        });
-    }
+            pause();
+            let block = FIRST_BLOCK + (number * step % blocks) as u32;
+            let most = (truth.len() + share).min(*samples);
+            each_element(store, space, block, |id, element| {
+                if truth.len() < most {
+                    truth.ask(space, id, element);
+                }
+            });
+        }
+        truth
+    };
+    let mut truths: Vec<Truth> = asked.iter().map(|asked| ask(asked, &mut pause)).collect();
     let mut block = FIRST_BLOCK;
-    while !truth.is_empty() && block < store.blocks() {
+    while truths.iter().any(|truth| !truth.is_empty()) && block < store.blocks() {
         pause();
-        each_element(store, space, block, |id, element| truth.see(space, id, element));
+        each_element(store, space, block, |id, element| {
+            truths.iter_mut().for_each(|truth| truth.see(space, id, element));
+        });
         block += 1;
     }
-    truth
+    truths
 }
 
 /// The next number from this on that has no divisor in common with another.
@@ -74,12 +77,12 @@ fn coprime(from: u64, with: u64) -> u64 {
 pub fn calibrate(store: &IndexStore, pause: impl FnMut()) {
     let meta = store.meta();
     let Some(space) = open::space(store, &meta) else { return };
-    let truth = truth(store, &space, Calibration::K, SAMPLES, pause);
-    let calibration = if truth.is_empty() {
+    let truths = truths(store, &space, &Calibration::ASKED, pause);
+    let calibration = if truths.iter().all(Truth::is_empty) {
         Calibration::default()
     } else {
         let moments = open::moments(store, &meta, &space);
-        or_raise(store.index(), Calibration::measure(&truth, store, &space, &moments))
+        or_raise(store.index(), Calibration::measure(&truths, store, &space, &moments))
     };
     store.change_meta(|meta| {
         meta.calibration = calibration;
@@ -118,8 +121,8 @@ fn clip_index_recall(index: pg_sys::Oid, k: i32, samples: i32) -> Result<Option<
     let pause = || {
         pgrx::check_for_interrupts!();
     };
-    let truth = truth(&store, &space, k as usize, samples as usize, pause);
+    let truths = truths(&store, &space, &[(k as usize, samples as usize)], pause);
     let moments = open::moments(&store, &meta, &space);
     let options = scan::options(relation.as_ptr(), &meta);
-    Ok(or_raise(store.index(), truth.recall(&store, &space, &moments, options)))
+    Ok(or_raise(store.index(), truths[0].recall(&store, &space, &moments, options)))
 }

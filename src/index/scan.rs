@@ -129,26 +129,29 @@ pub fn options(index: pg_sys::Relation, meta: &Meta) -> ScanOptions {
     }
 }
 
-/// The slack of a scan.
+/// The slack of a scan: what is set, or what the recall takes that is aimed at. Of an index that was
+/// filled by inserts nothing is known of that until its first VACUUM: one slack serves all then, which is
+/// said where somebody has asked for another recall than the default.
 fn slack(index: pg_sys::Relation, meta: &Meta) -> f32 {
-    let target = settings::TARGET_RECALL.get();
     let own = settings::SEARCH_SLACK.get() as f32;
-    if target == 0.0 {
+    if own > 0.0 {
         return own;
     }
+    let target = settings::TARGET_RECALL.get();
     if meta.calibration.is_known() {
         return meta.calibration.slack(target);
     }
-    if once_a_statement() {
+    let slack = ScanOptions::default().slack;
+    if target != settings::DEFAULT_RECALL && once_a_statement() {
         let message = format!(
             "pgclip.target_recall is not heeded: what slack a recall takes in index \"{}\" was not measured",
             name(index)
         );
         Failure::new(Code::ERRCODE_WARNING, message)
-            .hint(format!("VACUUM measures it. pgclip.search_slack ({own}) was taken."))
+            .hint(format!("VACUUM measures it. A slack of {slack} was taken."))
             .say(PgLogLevel::WARNING);
     }
-    own
+    slack
 }
 
 impl State {

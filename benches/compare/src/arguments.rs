@@ -18,6 +18,15 @@ pub struct Arguments {
     #[arg(long)]
     pub vectors: Option<String>,
 
+    /// Text-like queries for the vectors of a file, another such file. The index learns the texts' mean
+    /// direction from its first thousand rows
+    #[arg(long, requires = "vectors")]
+    pub texts: Option<String>,
+
+    /// Which queries of files: the last rows, or those before them, by which constants may be chosen
+    #[arg(long, value_enum, default_value_t = Half::Report)]
+    pub half: Half,
+
     #[arg(long, value_enum, default_value_t = Metric::Cosine)]
     pub metric: Metric,
 
@@ -67,6 +76,13 @@ pub struct Arguments {
     /// Where the results go [default: target/compare.json]
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+/// The queries of a file, in halves that share none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Half {
+    Tuning,
+    Report,
 }
 
 /// What is measured. The order is that of a run.

@@ -153,7 +153,10 @@ fn make(bench: &mut Bench, set: &Set) -> Result<Data> {
         Source::Clustered => generate::clustered(metric, set.dims, set.rows, queries),
         Source::Growth => generate::clustered(metric, set.dims, set.rows, queries.min(300)),
         Source::Frames => generate::frames(metric, set.dims, set.rows, queries),
-        Source::File(file) => npy::data(Path::new(file), metric, rows, queries)?,
+        Source::File(file) => {
+            let texts = bench.arguments.texts.as_deref().map(Path::new);
+            npy::data(Path::new(file), texts, bench.arguments.half, metric, rows, queries)?
+        }
         Source::Builtin => builtin::data(&bench.cluster, metric, set.rows, queries)?,
     })
 }

@@ -130,7 +130,10 @@ impl Side {
     /// The setting that both documentations name first.
     pub fn default_setting(self) -> Setting {
         match self {
-            Self::Pgclip => self.setting(0.2),
+            Self::Pgclip => Setting {
+                name: "the default".to_owned(),
+                sql: "RESET pgclip.search_slack".to_owned(),
+            },
             Self::Pgvector => self.setting(40.0),
         }
     }

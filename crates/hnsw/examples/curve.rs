@@ -11,7 +11,8 @@
 //!   thousand, unless `direction=0`
 //! - `metric=cosine|l2|ip m=16 ef=64 threads=2 queries=500 limits=1,10,100 slacks=0.1,0.15`
 //! - `edges=32 bits=384`: the shape of a record
-//! - `samples=100 targets=0.9,0.95`: elements that tell how much slack a recall takes
+//! - `targets=0.9,0.95`: recalls to find the slack for; `samples=100`: of the elements that an index asks
+//!   for that, the share in hundredths
 
 mod world;
 
@@ -112,26 +113,30 @@ fn calibrate(
     elements: &[Id],
 ) -> Calibration {
     let busy = all_threads();
-    let mut truth = Truth::new(Calibration::K);
-    let each = elements.len() / arguments.number("samples", 100);
+    let share = arguments.number("samples", 100);
     let look = |id: Id, look: &mut dyn FnMut(&Element<'_>)| {
         let Ok(read) =
             store.read(id, |bytes| look(&Element::new(space.layout(), bytes).expect("sound")));
         read.expect("it is there");
     };
-    for id in elements.iter().step_by(each) {
-        look(*id, &mut |element| {
-            truth.ask(space, *id, element);
-        });
-    }
-    for id in elements {
-        look(*id, &mut |element| truth.see(space, *id, element));
-    }
+    let truths = Calibration::ASKED.map(|(k, samples)| {
+        let mut truth = Truth::new(k);
+        for id in elements.iter().step_by(elements.len() / (samples * share / 100).max(1)) {
+            look(*id, &mut |element| {
+                truth.ask(space, *id, element);
+            });
+        }
+        for id in elements {
+            look(*id, &mut |element| truth.see(space, *id, element));
+        }
+        truth
+    });
     let seen = all_threads() - busy;
-    let calibration = Calibration::measure(&truth, store, space, moments).expect("sound");
+    let calibration = Calibration::measure(&truths, store, space, moments).expect("sound");
     println!(
-        "calibrated with {} elements in {seen:.2} s for the truth and {:.2} s for searches",
-        truth.len(),
+        "calibrated with {} and {} elements in {seen:.2} s for the truth and {:.2} s for searches",
+        truths[0].len(),
+        truths[1].len(),
         all_threads() - busy - seen
     );
     for (slack, recall) in pgclip_hnsw::recall::SLACKS.iter().zip(calibration.0) {

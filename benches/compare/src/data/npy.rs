@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 use npyz::{NpyFile, Order, TypeChar, WriterBuilder};
 
+use super::model::Model;
 use super::{Data, Vectors, generate};
+use crate::arguments::Half;
 use crate::side::Metric;
 
 /// Rows and dimensions of a file.
@@ -73,19 +75,49 @@ pub fn write(path: &Path, vectors: &Vectors) -> Result<()> {
     write().with_context(|| format!("cannot write {}", path.display()))
 }
 
-/// The last `queries` rows of a file are the queries. Inserts take rows beyond `rows` where there
-/// are any, else the last ones before the queries.
-pub fn data(path: &Path, metric: Metric, rows: Option<usize>, queries: usize) -> Result<Data> {
+/// Splits the queries off: the last `queries` rows, or those before them.
+fn split_queries(
+    path: &Path,
+    vectors: &mut Vectors,
+    half: Half,
+    queries: usize,
+) -> Result<Vectors> {
+    let all = vectors.len();
+    ensure!(all > 3 * queries, "{} has {all} rows, with {queries} queries", path.display());
+    let report = vectors.split_off(all - queries);
+    let tuning = vectors.split_off(all - 2 * queries);
+    Ok(if half == Half::Report { report } else { tuning })
+}
+
+/// Queries are at the end of a file. Inserts take rows beyond `rows` where there are any, else the last
+/// ones before the queries.
+pub fn data(
+    path: &Path,
+    texts: Option<&Path>,
+    half: Half,
+    metric: Metric,
+    rows: Option<usize>,
+    queries: usize,
+) -> Result<Data> {
+    /// Rows of the texts of which the index learns their mean.
+    const LEARNT: usize = 1000;
     let mut base = read(path)?;
-    let all = base.len();
-    ensure!(all > 2 * queries, "{} has {all} rows, with {queries} queries", path.display());
-    let own = base.split_off(all - queries);
+    let own = split_queries(path, &mut base, half, queries)?;
+    let (mut text, mut model) = (None, None);
+    if let Some(path) = texts {
+        let mut all = read(path)?;
+        ensure!(all.dims == own.dims, "{} has {} dimensions", path.display(), all.dims);
+        text = Some(split_queries(path, &mut all, half, queries)?);
+        ensure!(all.len() >= LEARNT, "{} has too few rows", path.display());
+        all.truncate(LEARNT);
+        model = Some(Model::OfTexts(all));
+    }
     let most = base.len() - generate::later(base.len());
     let rows = rows.unwrap_or(most).min(most);
     let mut later = base.split_off(rows);
     later.truncate(generate::later(rows));
     let title = format!("{rows} vectors of {} dimensions from {}", own.dims, path.display());
-    Ok(Data { title, metric, base, later, own, text: None, frames: false, model: None })
+    Ok(Data { title, metric, base, later, own, text, frames: false, model })
 }
 
 #[cfg(test)]
@@ -127,14 +159,16 @@ mod tests {
     }
 
     #[test]
-    fn the_last_rows_are_the_queries() {
+    fn the_queries_are_at_the_end() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.npy");
         let values: Vec<f32> = (0..1000).map(|i| i as f32).collect();
         save(&path, &[1000, 1], &values);
-        let data = data(&path, Metric::L2, Some(500), 100).unwrap();
-        assert_eq!((data.rows(), data.later.len(), data.own.len()), (500, 10, 100));
-        assert_eq!(data.own.get(0)[0].to_f32(), 900.0);
-        assert_eq!(data.vector(500)[0].to_f32(), 500.0);
+        for (half, first) in [(Half::Report, 900.0), (Half::Tuning, 800.0)] {
+            let data = data(&path, None, half, Metric::L2, Some(500), 100).unwrap();
+            assert_eq!((data.rows(), data.later.len(), data.own.len()), (500, 10, 100));
+            assert_eq!(data.own.get(0)[0].to_f32(), first);
+            assert_eq!(data.vector(500)[0].to_f32(), 500.0);
+        }
     }
 }
