@@ -116,6 +116,7 @@ programs: tools
 
 -include trainer/trainer.mk
 -include benches/compare.mk
+-include docs/book.mk
 
 # ---- installing -------------------------------------------------------------------------------
 
