@@ -72,7 +72,7 @@ impl Fixture {
         Ok(fixture)
     }
 
-    /// `/srv/cameras` with pictures, and `/srv/models` with two models: the built-in one, seeing other
+    /// `/srv/cameras` with pictures, and `/srv/models` with three models: the built-in one, seeing other
     /// colours.
     fn fill_srv(&self) -> Result<()> {
         let day = self.server.join("cameras/day1");
@@ -80,7 +80,7 @@ impl Fixture {
         for number in 1..=ROWS {
             fs::write(day.join(name(number)), &self.pictures[number as usize - 1])?;
         }
-        for (model, mean) in [("vit-b-32", [0.1, 0.3, 0.7]), ("mine", [0.4, 0.5, 0.6])] {
+        for (model, mean) in [("vit-b-32", [0.1, 0.3, 0.7]), ("siglip2", [0.2, 0.5, 0.4]), ("mine", [0.4, 0.5, 0.6])] {
             let directory = self.server.join("models").join(model);
             fs::create_dir_all(&directory)?;
             for entry in fs::read_dir(workspace().join("models/pgclip-traffic-tiny"))? {
