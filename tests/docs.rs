@@ -92,6 +92,7 @@ fn trials() -> Result<Vec<Trial>> {
         errors::codes_are_their_conditions(shared.get()?)
     }));
     trials.push(trial("the_tree_is_the_true_one".into(), house::the_tree_is_the_true_one));
+    trials.push(trial("named_paths_are_there".into(), house::named_paths_are_there));
     trials.push(trial("links_lead_somewhere".into(), house::links_lead_somewhere));
     trials.push(trial("every_page_is_in_the_summary".into(), house::every_page_is_in_the_summary));
     trials.push(trial("documents_are_short".into(), house::documents_are_short));

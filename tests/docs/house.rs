@@ -210,3 +210,40 @@ pub fn history_is_in_decisions() -> Result<()> {
     ensure!(wrong.is_empty(), "what was belongs into docs/decisions:\n{}", wrong.join("\n"));
     Ok(())
 }
+
+/// Files and folders that a text names between backticks.
+fn named_paths(text: &str) -> Vec<&str> {
+    const TOPS: [&str; 8] =
+        ["src/", "crates/", "sql/", "docs/", "trainer/", "benches/", "tests/", "models/"];
+    let mut inside = false;
+    let mut paths = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("```") {
+            inside = !inside;
+        }
+        if inside {
+            continue;
+        }
+        for token in line.split('`').skip(1).step_by(2) {
+            // With a blank, a star or a NAME it is a command or a pattern.
+            let plain = token.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
+            let pattern = ["NAME", "NNNN", "seed-N"].iter().any(|word| token.contains(word));
+            if plain && !pattern && TOPS.iter().any(|top| token.starts_with(top)) {
+                paths.push(token);
+            }
+        }
+    }
+    paths
+}
+
+/// ARCHITECTURE.md once explained a file that had become a folder.
+pub fn named_paths_are_there() -> Result<()> {
+    let mut wrong = Vec::new();
+    for file in documents()? {
+        let text = fs::read_to_string(&file)?;
+        let gone = named_paths(&text).into_iter().filter(|path| !workspace().join(path).exists());
+        wrong.extend(gone.map(|path| format!("{}: {path}", shown(&file))));
+    }
+    ensure!(wrong.is_empty(), "documents name what is not there:\n{}", wrong.join("\n"));
+    Ok(())
+}
