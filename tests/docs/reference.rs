@@ -70,8 +70,19 @@ fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ").replace("{}", "`{}`")
 }
 
+/// Defaults as they are written, without the casts that the catalog adds.
+fn without_casts(arguments: &str) -> String {
+    let mut text = String::new();
+    for (number, part) in arguments.split("::").enumerate() {
+        // Behind a cast the next argument begins with a comma.
+        let end = if number == 0 { 0 } else { part.find(',').unwrap_or(part.len()) };
+        text += &part[end..];
+    }
+    text
+}
+
 /// Functions that a person calls are apart from those that the system calls, which have arguments or
-/// results of its own, implement an operator, a cast or an aggregate, or may not be called by everybody.
+/// results of its own, make a cast or an aggregate, or may not be called by everybody.
 fn functions(client: &mut Client) -> Result<String> {
     let rows = client.query(
         &format!(
@@ -79,12 +90,11 @@ fn functions(client: &mut Client) -> Result<String> {
                     p.prokind::text, p.provolatile::text, p.proparallel::text, coalesce(obj_description(p.oid, 'pg_proc'), ''), \
                     p.prokind <> 'a' AND (p.prorettype IN ('trigger'::regtype, 'index_am_handler'::regtype, 'internal'::regtype, 'cstring'::regtype) \
                     OR 'internal'::regtype = ANY (p.proargtypes::oid[]) OR 'cstring'::regtype = ANY (p.proargtypes::oid[]) \
-                    OR EXISTS (SELECT FROM pg_operator AS o WHERE o.oprcode = p.oid) \
                     OR EXISTS (SELECT FROM pg_cast AS c WHERE c.castfunc = p.oid) \
                     OR EXISTS (SELECT FROM pg_amproc AS s WHERE s.amproc = p.oid) \
                     OR NOT EXISTS (SELECT FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a WHERE a.grantee = 0) \
                     OR p.proname ~ '^(clip_builtin|clip_encoder|clip_standing|clip_dumped|embedding_)') AS internal, \
-                    pg_get_function_identity_arguments(p.oid) \
+                    p.oid::regprocedure::text \
              FROM pg_proc AS p WHERE p.oid IN {} \
              ORDER BY p.proname COLLATE \"C\", pg_get_function_identity_arguments(p.oid) COLLATE \"C\"",
             members("pg_proc")
@@ -94,13 +104,14 @@ fn functions(client: &mut Client) -> Result<String> {
     let mut text = String::from(
         "Arguments are given by name (`k => 5`) or by place; those with a default may be left out.\n\n",
     );
-    let mut inner = String::new();
+    let (mut inner, mut last) = (String::new(), String::new());
     for row in &rows {
-        let (name, arguments, kind): (String, String, String) = (row.get(0), row.get(1), row.get(3));
+        let (name, kind): (String, String) = (row.get(0), row.get(3));
+        let arguments = without_casts(row.get(1));
         let result: Option<String> = row.get(2);
         let comment: String = row.get(6);
         if row.get::<_, bool>(7) {
-            writeln!(inner, "| `{name}({})` | {} |", row.get::<_, String>(8), cell(&comment))?;
+            writeln!(inner, "| `{}` | {} |", row.get::<_, &str>(8), cell(&comment))?;
             continue;
         }
         let call = if kind == "p" { "CALL " } else { "" };
@@ -127,7 +138,12 @@ fn functions(client: &mut Client) -> Result<String> {
             "a" => "An aggregate.".to_owned(),
             _ => format!("{volatile}, {parallel}."),
         };
-        writeln!(text, "## {name}\n\n```text\n{signature}\n```\n\n{}\n\n{what}\n", sentence(&comment))?;
+        // One heading for functions of one name.
+        if name != last {
+            writeln!(text, "## {name}\n")?;
+        }
+        writeln!(text, "```text\n{signature}\n```\n\n{}\n\n{what}\n", sentence(&comment))?;
+        last = name;
     }
     writeln!(text, "## What the system calls\n\n| function | what |\n| --- | --- |\n{}", inner.trim_end())?;
     Ok(text)
