@@ -80,7 +80,9 @@ impl Fixture {
         for number in 1..=ROWS {
             fs::write(day.join(name(number)), &self.pictures[number as usize - 1])?;
         }
-        for (model, mean) in [("vit-b-32", [0.1, 0.3, 0.7]), ("siglip2", [0.2, 0.5, 0.4]), ("mine", [0.4, 0.5, 0.6])] {
+        for (model, mean) in
+            [("vit-b-32", [0.1, 0.3, 0.7]), ("siglip2", [0.2, 0.5, 0.4]), ("mine", [0.4, 0.5, 0.6])]
+        {
             let directory = self.server.join("models").join(model);
             fs::create_dir_all(&directory)?;
             for entry in fs::read_dir(workspace().join("models/pgclip-traffic-tiny"))? {
@@ -157,7 +159,11 @@ impl Fixture {
                     text
                 });
                 let (hour, minute) = (number * 7 / 60, number * 7 % 60);
-                writeln!(rows, "{number},{},2026-11-01 {hour:02}:{minute:02}+00,\\x{hex}", camera(number))?;
+                writeln!(
+                    rows,
+                    "{number},{},2026-11-01 {hour:02}:{minute:02}+00,\\x{hex}",
+                    camera(number)
+                )?;
             }
         }
         fs::write(folder.join("day1.csv"), rows)?;

@@ -49,8 +49,9 @@ pub fn pages() -> Result<Vec<PathBuf>> {
 }
 
 fn documents() -> Result<Vec<PathBuf>> {
-    let mut files: Vec<PathBuf> =
-        ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"].map(|name| workspace().join(name)).into();
+    let mut files: Vec<PathBuf> = ["ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|name| workspace().join(name))
+        .into();
     files.extend(pages()?);
     Ok(files)
 }
@@ -114,8 +115,10 @@ pub fn the_tree_is_the_true_one() -> Result<()> {
     let mut there = folders("")?;
     there.extend(folders("crates/")?);
     there.extend(folders("src/")?);
-    let missing: Vec<&String> =
-        there.iter().filter(|path| workspace().join(path).exists() && !listed.contains(*path)).collect();
+    let missing: Vec<&String> = there
+        .iter()
+        .filter(|path| workspace().join(path).exists() && !listed.contains(*path))
+        .collect();
     ensure!(missing.is_empty(), "README.md does not list {missing:?}");
     Ok(())
 }
@@ -182,7 +185,10 @@ pub fn every_page_is_in_the_summary() -> Result<()> {
     let listed: BTreeSet<String> = links(&summary).into_iter().collect();
     for file in book()? {
         let name = file.strip_prefix(&docs)?.display().to_string();
-        ensure!(name == "SUMMARY.md" || listed.contains(&name), "docs/SUMMARY.md does not list {name}");
+        ensure!(
+            name == "SUMMARY.md" || listed.contains(&name),
+            "docs/SUMMARY.md does not list {name}"
+        );
     }
     Ok(())
 }

@@ -71,13 +71,18 @@ impl Page {
                 ("sh", "run") => Kind::Shell,
                 ("sql", rest) => {
                     let reason = rest.strip_prefix("skip:").unwrap_or_default().trim();
-                    ensure!(!reason.is_empty(), "line {first}: \"sql {rest}\" is no \"sql skip: REASON\"");
+                    ensure!(
+                        !reason.is_empty(),
+                        "line {first}: \"sql {rest}\" is no \"sql skip: REASON\""
+                    );
                     page.skipped.push(format!("{}:{first}: {reason}", page.title()));
                     Kind::Other
                 }
                 _ => Kind::Other,
             };
-            if language == "text" && let Some(runs) = last.take() {
+            if language == "text"
+                && let Some(runs) = last.take()
+            {
                 let block: &mut Block = &mut page.blocks[runs];
                 block.expected = Some(lines.clone());
             } else if kind == Kind::Other {
@@ -164,7 +169,10 @@ impl Page {
             script += &mark;
             match block.kind {
                 Kind::Shell => {
-                    fs::write(folder.join(format!("block-{number}.sh")), fixture.to_test(&block.body))?;
+                    fs::write(
+                        folder.join(format!("block-{number}.sh")),
+                        fixture.to_test(&block.body),
+                    )?;
                     script += &format!("\\! bash -e block-{number}.sh 2>&1");
                 }
                 _ => script += &fixture.to_test(&block.body),
@@ -205,7 +213,9 @@ impl Page {
 use crate::fixture;
 
 fn is_error(line: &str) -> bool {
-    ["ERROR:", "FATAL:", "PANIC:", "invalid command", "error: "].iter().any(|word| line.starts_with(word))
+    ["ERROR:", "FATAL:", "PANIC:", "invalid command", "error: "]
+        .iter()
+        .any(|word| line.starts_with(word))
         || line.contains("command not found")
         || line.contains("No such file or directory")
 }

@@ -145,7 +145,11 @@ fn functions(client: &mut Client) -> Result<String> {
         writeln!(text, "```text\n{signature}\n```\n\n{}\n\n{what}\n", sentence(&comment))?;
         last = name;
     }
-    writeln!(text, "## What the system calls\n\n| function | what |\n| --- | --- |\n{}", inner.trim_end())?;
+    writeln!(
+        text,
+        "## What the system calls\n\n| function | what |\n| --- | --- |\n{}",
+        inner.trim_end()
+    )?;
     Ok(text)
 }
 
@@ -180,7 +184,13 @@ fn types(client: &mut Client) -> Result<String> {
         members("pg_operator")
     );
     for row in client.query(&operators, &[])? {
-        writeln!(text, "| `{}` | {} | {} |", row.get::<_, &str>(0), row.get::<_, &str>(1), cell(row.get(2)))?;
+        writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            row.get::<_, &str>(0),
+            row.get::<_, &str>(1),
+            cell(row.get(2))
+        )?;
     }
     text += "\n## Casts\n\nThose to and from `halfvec` and `vector` come with the extension `pgclip_pgvector`.\n\n\
              | from | to | when | what |\n| --- | --- | --- | --- |\n";
@@ -249,7 +259,11 @@ fn views(client: &mut Client) -> Result<String> {
             continue;
         }
         let kind = if row.get::<_, &str>(2) == "v" { "A view" } else { "A table" };
-        writeln!(text, "## {name}\n\n{kind}: {}.\n\n| column | type | what |\n| --- | --- | --- |", cell(comment))?;
+        writeln!(
+            text,
+            "## {name}\n\n{kind}: {}.\n\n| column | type | what |\n| --- | --- | --- |",
+            cell(comment)
+        )?;
         let columns = client.query(
             "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), coalesce(col_description(a.attrelid, a.attnum), '') \
              FROM pg_attribute AS a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
@@ -261,7 +275,11 @@ fn views(client: &mut Client) -> Result<String> {
         }
         text.push('\n');
     }
-    writeln!(text, "## What the extension keeps for itself\n\n| table or view | what |\n| --- | --- |\n{}", inner.trim_end())?;
+    writeln!(
+        text,
+        "## What the extension keeps for itself\n\n| table or view | what |\n| --- | --- |\n{}",
+        inner.trim_end()
+    )?;
     Ok(text)
 }
 
@@ -284,7 +302,10 @@ fn settings(client: &mut Client) -> Result<String> {
     ];
     let mut told = 0;
     for (title, context, what) in parts {
-        writeln!(text, "## {title}\n\n{what}\n\n| setting | default | values | what |\n| --- | --- | --- | --- |")?;
+        writeln!(
+            text,
+            "## {title}\n\n{what}\n\n| setting | default | values | what |\n| --- | --- | --- | --- |"
+        )?;
         for row in rows.iter().filter(|row| row.get::<_, &str>(2) == context) {
             told += 1;
             let (kind, unit, default): (&str, &str, &str) = (row.get(1), row.get(3), row.get(4));
@@ -297,11 +318,21 @@ fn settings(client: &mut Client) -> Result<String> {
                     format!("{least} to {most}")
                 }
             };
-            let values = if matches!(kind, "enum" | "bool") { format!("`{values}`") } else { values };
-            let default = if default.is_empty() { "empty".into() } else { format!("`{}`", amount(default, unit)) };
+            let values =
+                if matches!(kind, "enum" | "bool") { format!("`{values}`") } else { values };
+            let default = if default.is_empty() {
+                "empty".into()
+            } else {
+                format!("`{}`", amount(default, unit))
+            };
             let extra: &str = row.get(9);
             let extra = if extra.is_empty() { String::new() } else { format!(" {}", cell(extra)) };
-            writeln!(text, "| `{}` | {default} | {values} | {}{extra} |", row.get::<_, &str>(0), cell(row.get(8)))?;
+            writeln!(
+                text,
+                "| `{}` | {default} | {values} | {}{extra} |",
+                row.get::<_, &str>(0),
+                cell(row.get(8))
+            )?;
         }
         text.push('\n');
     }
@@ -311,7 +342,9 @@ fn settings(client: &mut Client) -> Result<String> {
 
 /// A number with its unit, in the largest that leaves it whole.
 fn amount(number: &str, unit: &str) -> String {
-    let Ok(value) = number.parse::<u64>() else { return format!("{number} {unit}").trim_end().to_owned() };
+    let Ok(value) = number.parse::<u64>() else {
+        return format!("{number} {unit}").trim_end().to_owned();
+    };
     if value == u64::from(i32::MAX.unsigned_abs()) {
         return "2³¹ − 1".to_owned() + if unit.is_empty() { "" } else { " " } + unit;
     }
