@@ -24,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, Result, anyhow};
 use libtest_mimic::{Arguments, Failed, Trial};
+use pgclip_cluster::Server;
 
 use crate::fixture::Fixture;
 use crate::page::Page;
@@ -60,7 +61,13 @@ fn trial(name: String, test: impl FnOnce() -> Result<()> + Send + 'static) -> Tr
     Trial::test(name, move || test().map_err(|error| Failed::from(format!("{error:#}"))))
 }
 
+/// Is it the server that pages show: plans look otherwise on others, and casts want pgvector's types?
+fn is_the_books(server: &Server) -> bool {
+    server.major() == 18 && server.has_extension("vector")
+}
+
 fn trials() -> Result<Vec<Trial>> {
+    let other = !is_the_books(&Server::find()?);
     let shared = Arc::new(Shared(OnceLock::new()));
     let mut trials = Vec::new();
     let (mut run, mut skipped) = (0, Vec::new());
@@ -70,7 +77,8 @@ fn trials() -> Result<Vec<Trial>> {
         skipped.extend(page.skipped());
         if page.run() > 0 {
             let (shared, title) = (Arc::clone(&shared), page.title());
-            trials.push(trial(format!("page::{title}"), move || page.check(shared.get()?)));
+            let test = trial(format!("page::{title}"), move || page.check(shared.get()?));
+            trials.push(test.with_ignored_flag(other));
         }
     }
     eprintln!("blocks run: {run}; not run: {}", skipped.len());
@@ -82,7 +90,7 @@ fn trials() -> Result<Vec<Trial>> {
     for part in reference::PARTS {
         let shared = Arc::clone(&shared);
         let name = format!("reference::{}", part.name);
-        trials.push(trial(name, move || part.check(shared.get()?)));
+        trials.push(trial(name, move || part.check(shared.get()?)).with_ignored_flag(other));
     }
     let shared_ = Arc::clone(&shared);
     trials.push(trial("every_object_has_a_comment".into(), move || {
