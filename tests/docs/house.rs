@@ -217,10 +217,8 @@ pub fn history_is_in_decisions() -> Result<()> {
     Ok(())
 }
 
-/// Files and folders that a text names between backticks.
-fn named_paths(text: &str) -> Vec<&str> {
-    const TOPS: [&str; 8] =
-        ["src/", "crates/", "sql/", "docs/", "trainer/", "benches/", "tests/", "models/"];
+/// Files and folders that a text names between backticks: from the root, or a module by its room in `src`.
+fn named_paths<'a>(text: &'a str, tops: &[String]) -> Vec<&'a str> {
     let mut inside = false;
     let mut paths = Vec::new();
     for line in text.lines() {
@@ -234,7 +232,7 @@ fn named_paths(text: &str) -> Vec<&str> {
             // With a blank, a star or a NAME it is a command or a pattern.
             let plain = token.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c));
             let pattern = ["NAME", "NNNN", "seed-N"].iter().any(|word| token.contains(word));
-            if plain && !pattern && TOPS.iter().any(|top| token.starts_with(top)) {
+            if plain && !pattern && tops.iter().any(|top| token.starts_with(top.as_str())) {
                 paths.push(token);
             }
         }
@@ -242,12 +240,21 @@ fn named_paths(text: &str) -> Vec<&str> {
     paths
 }
 
-/// ARCHITECTURE.md once explained a file that had become a folder.
+/// ARCHITECTURE.md once explained a file that had become a folder, and SECURITY.md named modules by
+/// rooms that they had left.
 pub fn named_paths_are_there() -> Result<()> {
+    let mut tops: Vec<String> = folders("")?.into_iter().collect();
+    let rooms = folders("src/")?.into_iter();
+    tops.extend(rooms.filter_map(|room| room.strip_prefix("src/").map(str::to_owned)));
+    let is_there = |path: &str| {
+        [path.to_owned(), format!("src/{path}"), format!("src/{path}.rs")]
+            .iter()
+            .any(|path| workspace().join(path).exists())
+    };
     let mut wrong = Vec::new();
     for file in documents()? {
         let text = fs::read_to_string(&file)?;
-        let gone = named_paths(&text).into_iter().filter(|path| !workspace().join(path).exists());
+        let gone = named_paths(&text, &tops).into_iter().filter(|path| !is_there(path));
         wrong.extend(gone.map(|path| format!("{}: {path}", shown(&file))));
     }
     ensure!(wrong.is_empty(), "documents name what is not there:\n{}", wrong.join("\n"));
