@@ -115,6 +115,7 @@ programs: tools
 
 -include trainer/trainer.mk
 -include benches/compare.mk
+-include docs/book.mk
 
 # ---- installing -------------------------------------------------------------------------------
 

@@ -55,4 +55,14 @@ CREATE VIEW clip_models AS
          (SELECT pg_catalog.current_setting('pgclip.model'::pg_catalog.text, true)) AS s (named);
 COMMENT ON VIEW clip_models IS
     'registered models; directories are shown to roles that may read files of the server';
+COMMENT ON COLUMN clip_models.name IS 'as model => takes it';
+COMMENT ON COLUMN clip_models.dimensions IS 'numbers in an embedding';
+COMMENT ON COLUMN clip_models.architecture IS 'what the models directory says of it, and what it does item by item';
+COMMENT ON COLUMN clip_models.precision IS 'of its weights: fp32, fp16, or as its graphs are';
+COMMENT ON COLUMN clip_models.logit_scale IS 'multiplier of similarities in zero-shot probabilities';
+COMMENT ON COLUMN clip_models.logit_bias IS 'added to them, in models that judge each label by itself; else NULL';
+COMMENT ON COLUMN clip_models.digest IS 'SHA-256 of clip.json, which pins every other file';
+COMMENT ON COLUMN clip_models.directory IS 'on the server; NULL for roles that may not read its files';
+COMMENT ON COLUMN clip_models.builtin IS 'whether it came with the extension';
+COMMENT ON COLUMN clip_models.is_default IS 'whether pgclip.model names it, or it is the built-in one and nothing does';
 GRANT SELECT ON clip_models TO PUBLIC;

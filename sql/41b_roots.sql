@@ -33,6 +33,9 @@ CREATE VIEW clip_roots WITH (security_barrier) AS
                   WHERE pg_catalog.pg_has_role(u.role::pg_catalog.oid, 'USAGE'::pg_catalog.text));
 COMMENT ON VIEW clip_roots IS
     'roots that the caller may use; directories are shown to roles that may read files of the server';
+COMMENT ON COLUMN clip_roots.name IS 'as root => takes it';
+COMMENT ON COLUMN clip_roots.directory IS 'on the server; NULL for roles that may not read its files';
+COMMENT ON COLUMN clip_roots.roles IS 'that may have images beneath it encoded';
 GRANT SELECT ON clip_roots TO PUBLIC;
 
 CREATE FUNCTION encode_image_file(root text, path text, model text DEFAULT NULL) RETURNS embedding

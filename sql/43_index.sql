@@ -23,6 +23,10 @@ CREATE OPERATOR CLASS embedding_ip_ops FOR TYPE embedding USING clip_hnsw AS
 COMMENT ON OPERATOR CLASS embedding_ip_ops USING clip_hnsw IS
     'order by negative inner product, <#>: the largest inner product first';
 
+COMMENT ON OPERATOR FAMILY embedding_cosine_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY embedding_l2_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY embedding_ip_ops USING clip_hnsw IS 'holds the class of its name';
+
 CREATE FUNCTION clip_index_check(index regclass)
     RETURNS TABLE (block bigint, item integer, fault text)
     AS 'MODULE_PATHNAME', 'clip_index_check_wrapper'

@@ -183,3 +183,9 @@ COMMENT ON OPERATOR CLASS uuid_filter_ops USING clip_hnsw IS 'filter column of t
 CREATE OPERATOR CLASS text_filter_ops DEFAULT FOR TYPE pg_catalog.text USING clip_hnsw AS
     OPERATOR 3 pg_catalog.=;
 COMMENT ON OPERATOR CLASS text_filter_ops USING clip_hnsw IS 'filter column of type text or varchar, kept as a hash: = and = ANY';
+
+COMMENT ON OPERATOR FAMILY bool_filter_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY oid_filter_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY enum_filter_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY uuid_filter_ops USING clip_hnsw IS 'holds the class of its name';
+COMMENT ON OPERATOR FAMILY text_filter_ops USING clip_hnsw IS 'holds the class of its name';

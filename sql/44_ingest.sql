@@ -98,4 +98,13 @@ CREATE VIEW clip_columns WITH (security_barrier) AS
         relation::pg_catalog.oid, embedding_number, 'SELECT'::pg_catalog.text);
 COMMENT ON VIEW clip_columns IS
     'attached columns of tables that the caller may read: image, embedding, model, manner and attributes';
+COMMENT ON COLUMN clip_columns.relation IS 'the table';
+COMMENT ON COLUMN clip_columns.image IS 'column of images, or of their paths or numbers';
+COMMENT ON COLUMN clip_columns.embedding IS 'column that follows it';
+COMMENT ON COLUMN clip_columns.model IS 'that the column is bound to';
+COMMENT ON COLUMN clip_columns.mode IS 'sync: encoded by the statement; async: by the worker after the commit';
+COMMENT ON COLUMN clip_columns.on_error IS 'stop: what cannot be encoded fails the statement; null: it stays without an embedding';
+COMMENT ON COLUMN clip_columns.enabled IS 'false where the trigger is disabled';
+COMMENT ON COLUMN clip_columns.root IS 'beneath which paths lie';
+COMMENT ON COLUMN clip_columns.attributes IS 'domain and attributes with the columns that they fill';
 GRANT SELECT ON clip_columns TO PUBLIC;

@@ -37,4 +37,11 @@ CREATE VIEW clip_errors WITH (security_barrier) AS
     CROSS JOIN LATERAL clip_standing_errors(c.relation, c.embedding::pg_catalog.text) AS s;
 COMMENT ON VIEW clip_errors IS
     'rows without an embedding because their image could not be encoded, of tables that the caller may read';
+COMMENT ON COLUMN clip_errors.relation IS 'the table';
+COMMENT ON COLUMN clip_errors.embedding IS 'the column that stays NULL';
+COMMENT ON COLUMN clip_errors.key IS 'the rows primary key: numbers and truth values are JSONs, all else is a string';
+COMMENT ON COLUMN clip_errors.reason IS 'the errors message';
+COMMENT ON COLUMN clip_errors.sqlstate IS 'its code';
+COMMENT ON COLUMN clip_errors.model IS 'that was to encode it';
+COMMENT ON COLUMN clip_errors.failed_at IS 'when it failed last';
 GRANT SELECT ON clip_errors TO PUBLIC;

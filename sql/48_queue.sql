@@ -101,4 +101,17 @@ CREATE VIEW clip_progress WITH (security_barrier) AS
     ) AS d ON true;
 COMMENT ON VIEW clip_progress IS
     'the last backfill of each attached column (rate in rows a second) and what waits for the worker, of tables that the caller may read';
+COMMENT ON COLUMN clip_progress.relation IS 'the table';
+COMMENT ON COLUMN clip_progress.embedding IS 'the column';
+COMMENT ON COLUMN clip_progress.total IS 'of a backfill: rows that lacked an embedding when it began';
+COMMENT ON COLUMN clip_progress.done IS 'of a backfill: rows encoded';
+COMMENT ON COLUMN clip_progress.failed IS 'of a backfill: rows that could not be encoded';
+COMMENT ON COLUMN clip_progress.rate IS 'of a backfill: rows a second';
+COMMENT ON COLUMN clip_progress.started IS 'of a backfill: when it began';
+COMMENT ON COLUMN clip_progress.updated IS 'of a backfill: when it last committed';
+COMMENT ON COLUMN clip_progress.state IS 'of a backfill running, interrupted or finished; of a queue queued, retrying or paused, and why';
+COMMENT ON COLUMN clip_progress.task IS 'backfill or queue';
+COMMENT ON COLUMN clip_progress.waiting IS 'of a queue: rows that wait for the worker';
+COMMENT ON COLUMN clip_progress.waiting_since IS 'of a queue: the time of the one that has waited longest';
+COMMENT ON COLUMN clip_progress.next_try IS 'of a queue: when what was put off is tried again';
 GRANT SELECT ON clip_progress TO PUBLIC;

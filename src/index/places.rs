@@ -3,7 +3,7 @@
 //! hint that is out of date costs nothing but that.
 //!
 //! A walk reads a hundred pages and more, and looking each up in the server's table of buffers took a
-//! quarter of its time (ARCHITECTURE.md, "Decisions").
+//! quarter of its time (docs/decisions/0039).
 
 use std::cell::{Cell, RefCell};
 

@@ -148,7 +148,7 @@ fn clip_attach(
             "clip_attach",
         )
         .set_detail("It is for trying pgclip out and for testing.")
-        .set_hint("For real pictures register a model made from published CLIP weights: see \"Real weights\" in pgclip's README.")
+        .set_hint("For real pictures register a model made from published CLIP weights: see \"Models\" in pgclip's documentation.")
         .report(pgrx::PgLogLevel::NOTICE);
     }
     Ok(())

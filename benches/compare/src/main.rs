@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Parser;
 use pgclip_cluster::workspace;
 use postgres::Client;
@@ -105,7 +105,15 @@ fn run(arguments: Arguments) -> Result<()> {
         growth::print(&bench.report, &bench.sides);
     }
     bench.report.print(&bench.sides);
-    println!("\nWritten to {}; {:.0} s", out.display(), started.elapsed().as_secs_f64());
+    let table = out.with_extension("md");
+    std::fs::write(&table, bench.report.table())
+        .with_context(|| format!("cannot write {}", table.display()))?;
+    println!(
+        "\nWritten to {} and, as a table, to {}; {:.0} s",
+        out.display(),
+        table.display(),
+        started.elapsed().as_secs_f64()
+    );
     Ok(())
 }
 

@@ -115,6 +115,26 @@ impl Report {
         fs::write(path, text + "\n").with_context(|| format!("cannot write {}", path.display()))
     }
 
+    /// The comparisons as a table for a document, below what ran where: `docs/benchmarks.md` takes its
+    /// figures from here.
+    pub fn table(&self) -> String {
+        let about: Vec<String> =
+            self.about.iter().map(|(name, what)| format!("{name}: {what}")).collect();
+        let mut text = format!("{}\n\n", about.join("; "));
+        text += "| | pgclip | the other | better by |\n| --- | --- | --- | --- |\n";
+        for line in &self.comparisons {
+            let number = |value: Option<f64>| match value {
+                Some(value) => format!("{} {}", short(value), line.unit).trim_end().to_owned(),
+                None => "not reached".to_owned(),
+            };
+            let name = if line.what.is_empty() { &line.name } else { &line.what };
+            let ratio = line.ratio.map_or_else(String::new, |ratio| format!("{ratio:.2}×"));
+            let (ours, theirs) = (number(line.ours), number(line.theirs));
+            text += &format!("| {name} | {ours} | {theirs} | {ratio} |\n");
+        }
+        text
+    }
+
     /// Prints the comparisons.
     pub fn print(&self, sides: &[Side]) {
         if self.comparisons.is_empty() {
@@ -213,6 +233,19 @@ mod tests {
         for name in NAMED.iter().filter(|name| **name != "build") {
             assert_eq!(value["ratios"].get(*name), Some(&serde_json::Value::Null), "{name}");
         }
+    }
+
+    #[test]
+    fn the_table_is_for_documents() {
+        let mut report = Report::new();
+        report.about.insert("processor".into(), "two cores".into());
+        report.compare("build", "a build", "s", Better::Less, [Some(2.0), Some(6.0)]);
+        report.compare("search_at_0.95", "", "/s", Better::More, [Some(8.0), None]);
+        let table = report.table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "processor: two cores");
+        assert_eq!(lines[4], "| a build | 2.00 s | 6.00 s | 3.00× |");
+        assert_eq!(lines[5], "| search_at_0.95 | 8.00 /s | not reached |  |");
     }
 
     #[test]

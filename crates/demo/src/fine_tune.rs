@@ -1,6 +1,6 @@
 //! From a trainer to the database: a model is fine-tuned on pictures of the table's kind, exported,
 //! copied to the server, registered, and put in the place of the one in use; what searches find is
-//! measured before and after. The way that docs/trainer.md describes, for one to look at.
+//! measured before and after. The way that docs/how-to/fine-tuning.md describes, for one to look at.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,6 +1,6 @@
 //! Distances while the graph is made: of vectors rounded to bytes, each in a scale of its own. A
 //! quarter of the bytes of single precision and half of fp16's, with an error far below what
-//! matters for choosing neighbours; INDEX's prototypes found graphs of equal recall in two thirds
+//! matters for choosing neighbours; prototypes found graphs of equal recall in two thirds
 //! of the time.
 
 use std::sync::Mutex;
