@@ -85,7 +85,9 @@ CREATE VIEW clip_binding AS
       AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
       -- As clip_attach makes them: AFTER INSERT OR UPDATE FOR EACH ROW, without a condition.
       AND t.tgtype OPERATOR(pg_catalog.=) 21::pg_catalog.int2 AND t.tgqual IS NULL
-      AND NOT t.tgdeferrable;
+      AND NOT t.tgdeferrable
+      AND (COALESCE(pg_catalog.cardinality(o.attributes), 0) OPERATOR(pg_catalog.+) 2)
+          OPERATOR(pg_catalog.<=) pg_catalog.array_length(t.tgattr, 1);
 COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
 REVOKE ALL ON clip_binding FROM PUBLIC;
 

@@ -1,7 +1,7 @@
 //! The generated sets: vectors of `pgclip-vectors`, as rows, queries and what is inserted later.
 
 use pgclip_testkit::dice::Dice;
-use pgclip_testkit::vectors::{World, draw, take_out};
+use pgclip_testkit::vectors::{self, World, take_out};
 
 use super::model::Model;
 use super::{Data, Vectors};
@@ -22,7 +22,7 @@ fn draw(
     stream: u64,
     one: impl Fn(&mut Dice) -> Vec<half::f16> + Sync,
 ) -> Vectors {
-    Vectors::new(dims, draw(count, stream, one).concat())
+    Vectors::new(dims, vectors::draw(count, stream, one).concat())
 }
 
 /// Clustered images, with queries of their own kind and text-like ones.
