@@ -1,4 +1,4 @@
-//! The generated sets: vectors of `pgclip-vectors`, as rows, queries and what is inserted later.
+//! The generated sets: vectors of `pgclip_testkit::vectors`, as rows, queries and what is inserted later.
 
 use pgclip_testkit::dice::Dice;
 use pgclip_testkit::vectors::{self, World, take_out};
