@@ -16,44 +16,35 @@ use pgclip_hnsw::{
 };
 use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims};
 use pgclip_simd::{ByteKernels, Level, Rotation};
+use pgclip_testkit::dice::{Dice, unit};
 
 const M: usize = 16;
 const EF: usize = 64;
 const DIMS: usize = 384;
 
-/// SplitMix64, a fixed seed.
-struct Dice(u64);
+/// Uniform in -1 to 1.
+fn signed(dice: &mut Dice) -> f32 {
+    (2.0 * dice.uniform() - 1.0) as f32
+}
 
-impl Dice {
-    fn uniform(&mut self) -> f32 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) >> 40) as f32 / (1 << 23) as f32 - 1.0
-    }
-
-    /// Unit vectors in clusters of about a hundred.
-    fn clusters(&mut self, count: usize) -> Vec<Vec<f16>> {
-        let centres: Vec<Vec<f32>> =
-            (0..count.div_ceil(100)).map(|_| (0..DIMS).map(|_| self.uniform()).collect()).collect();
-        let mut vectors = Vec::with_capacity(count);
-        for i in 0..count {
-            let near = centres[i % centres.len()].iter().map(|x| x + 0.6 * self.uniform());
-            let raw: Vec<f32> = near.collect();
-            let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
-            vectors.push(raw.iter().map(|x| f16::from_f32(x / norm)).collect());
-        }
-        vectors
-    }
+/// Unit vectors in clusters of about a hundred.
+fn clusters(dice: &mut Dice, count: usize) -> Vec<Vec<f16>> {
+    let centres: Vec<Vec<f32>> =
+        (0..count.div_ceil(100)).map(|_| (0..DIMS).map(|_| signed(dice)).collect()).collect();
+    let mut one = |number: usize| {
+        let centre = &centres[number % centres.len()];
+        let near = centre.iter().map(|x| x + 0.6 * signed(dice)).collect();
+        unit(near).into_iter().map(f16::from_f32).collect()
+    };
+    (0..count).map(&mut one).collect()
 }
 
 fn kernels(c: &mut Criterion) {
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for dims in [384, 768, 1280] {
         let width = rotated_dims(dims);
-        let values: Vec<f32> = (0..width).map(|_| dice.uniform()).collect();
-        let other: Vec<f32> = (0..width).map(|_| dice.uniform()).collect();
+        let values: Vec<f32> = (0..width).map(|_| signed(&mut dice)).collect();
+        let other: Vec<f32> = (0..width).map(|_| signed(&mut dice)).collect();
         let codes = vec![0b0110_1001u8; code_bytes(dims) * 2 * M];
         let bytes: Vec<i8> = values.iter().map(|x| (x * 127.0) as i8).collect();
         let slots: Vec<u8> = (0..2 * M as u8).collect();
@@ -112,7 +103,7 @@ fn peer(vectors: &[Vec<f16>]) -> Hnsw<'_, f16, Cosine> {
 }
 
 fn graph(c: &mut Criterion) {
-    let mut vectors = Dice(2).clusters(20_100);
+    let mut vectors = clusters(&mut Dice::new(2), 20_100);
     let queries = vectors.split_off(20_000);
     let space = Space::new(Layout::new(Metric::Cosine, DIMS, M, 0).expect("fits"), 1, None);
     let store = build(&space, &vectors);

@@ -42,51 +42,52 @@ CREATE FUNCTION clip_detach(relation regclass, embedding text DEFAULT 'embedding
 COMMENT ON FUNCTION clip_detach(regclass, text) IS
     'the embedding column of a table no longer follows its image column; for the table''s owner';
 
--- A trigger's arguments are bytes, each ended by a zero byte; they are all ASCII: a model's name, a
--- digest, options. The columns of attributes stand behind the image's and the embedding's.
+-- What a trigger's arguments say. The extension reads them in one place, for itself and for this.
+CREATE FUNCTION clip_binding_options(arguments bytea)
+    RETURNS TABLE (model text, digest text, mode text, on_error text, root text, domain text,
+                   attributes text[])
+    AS 'MODULE_PATHNAME', 'clip_binding_options_wrapper' LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE
+    ROWS 1;
+COMMENT ON FUNCTION clip_binding_options(bytea) IS
+    'what the arguments of a trigger of clip_attach say; no row for those of another';
+
+-- The columns of attributes stand behind the image's and the embedding's.
 CREATE VIEW clip_binding AS
     SELECT t.tgrelid::pg_catalog.regclass AS relation,
            i.attname AS image,
            e.attname AS embedding,
            e.attnum AS embedding_number,
-           pg_catalog.split_part(g.arguments, '\000'::pg_catalog.text, 1) AS model,
-           pg_catalog.split_part(g.arguments, '\000'::pg_catalog.text, 2) AS digest,
-           CASE WHEN g.arguments OPERATOR(pg_catalog.~~) '%\\000mode=async\\000%'::pg_catalog.text
-                THEN 'async' ELSE 'sync' END AS mode,
-           CASE WHEN g.arguments OPERATOR(pg_catalog.~~) '%\\000on_error=null\\000%'::pg_catalog.text
-                THEN 'null' ELSE 'stop' END AS on_error,
-           pg_catalog.substring(g.arguments, '\\000root=([^\\]+)\\000'::pg_catalog.text) AS root,
-           CASE WHEN a.domain IS NOT NULL THEN pg_catalog.concat(a.domain, ':', (
+           o.model,
+           o.digest,
+           o.mode,
+           o.on_error,
+           o.root,
+           CASE WHEN o.domain IS NOT NULL THEN pg_catalog.concat(o.domain, ':', (
                SELECT pg_catalog.string_agg(
                           CASE WHEN n.name OPERATOR(pg_catalog.=) c.attname::pg_catalog.text THEN n.name
                                ELSE pg_catalog.concat(
                                    n.name, '=', pg_catalog.quote_ident(c.attname::pg_catalog.text)) END,
                           ','::pg_catalog.text ORDER BY n.place)
-               FROM pg_catalog.unnest(a.names) WITH ORDINALITY AS n (name, place)
+               FROM pg_catalog.unnest(o.attributes) WITH ORDINALITY AS n (name, place)
                JOIN pg_catalog.pg_attribute AS c
                    ON c.attrelid OPERATOR(pg_catalog.=) t.tgrelid
                    AND c.attnum OPERATOR(pg_catalog.=)
                        t.tgattr[(n.place OPERATOR(pg_catalog.+) 1)::pg_catalog.int4])) END AS attributes,
            t.tgenabled OPERATOR(pg_catalog.<>) 'D'::pg_catalog."char" AS enabled
     FROM pg_catalog.pg_trigger AS t
-    CROSS JOIN LATERAL (
-        SELECT pg_catalog.encode(t.tgargs, 'escape'::pg_catalog.text)) AS g (arguments)
+    CROSS JOIN LATERAL @extschema@.clip_binding_options(t.tgargs) AS o
     JOIN pg_catalog.pg_attribute AS i
         ON i.attrelid OPERATOR(pg_catalog.=) t.tgrelid AND i.attnum OPERATOR(pg_catalog.=) t.tgattr[0]
     JOIN pg_catalog.pg_attribute AS e
         ON e.attrelid OPERATOR(pg_catalog.=) t.tgrelid AND e.attnum OPERATOR(pg_catalog.=) t.tgattr[1]
-    LEFT JOIN LATERAL (
-        SELECT m.found[1] AS domain,
-               pg_catalog.string_to_array(m.found[2], ','::pg_catalog.text) AS names
-        FROM pg_catalog.regexp_match(
-            g.arguments, '\\000attributes=([^:\\]+):([^\\]+)\\000'::pg_catalog.text) AS m (found)
-    ) AS a ON true
     WHERE t.tgfoid OPERATOR(pg_catalog.=)
           '@extschema@.clip_ingest()'::pg_catalog.regprocedure::pg_catalog.oid
       AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid
       -- As clip_attach makes them: AFTER INSERT OR UPDATE FOR EACH ROW, without a condition.
       AND t.tgtype OPERATOR(pg_catalog.=) 21::pg_catalog.int2 AND t.tgqual IS NULL
-      AND NOT t.tgdeferrable AND t.tgnargs OPERATOR(pg_catalog.>=) 2::pg_catalog.int2;
+      AND NOT t.tgdeferrable
+      AND (COALESCE(pg_catalog.cardinality(o.attributes), 0) OPERATOR(pg_catalog.+) 2)
+          OPERATOR(pg_catalog.<=) pg_catalog.array_length(t.tgattr, 1);
 COMMENT ON VIEW clip_binding IS 'all attached columns of the database; clip_columns shows the caller''s';
 REVOKE ALL ON clip_binding FROM PUBLIC;
 

@@ -6,22 +6,10 @@ use std::process::Stdio;
 
 use anyhow::{Context, Result, ensure};
 use pgclip_cluster::{Cluster, SUPERUSER};
+use pgclip_testkit::dice::Dice;
 use pgclip_tests::{start, value};
 use postgres::types::private::BytesMut;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-
-/// A generator with a fixed seed (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ (z >> 31)) % limit as u64) as usize
-    }
-}
 
 /// Bytes sent as they are for a parameter of any type.
 #[derive(Debug)]
@@ -56,7 +44,7 @@ fn assert_refused_properly(error: &postgres::Error, input: &dyn std::fmt::Debug)
 fn any_bytes_are_read_or_refused() -> Result<()> {
     let (_cluster, mut client) = start(&Cluster::builder("embedding_bytes"))?;
     let echo = client.prepare("SELECT embedding_send($1::embedding)")?;
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     let mut read = 0;
     for _ in 0..3000 {
         let dims = dice.below(12);
@@ -93,7 +81,7 @@ fn any_text_is_read_or_refused() -> Result<()> {
     let (_cluster, mut client) = start(&Cluster::builder("embedding_text"))?;
     let twice = "SELECT e::text, e::text::embedding::text FROM (SELECT $1::text::embedding) t(e)";
     let twice = client.prepare(twice)?;
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     let mut read = 0;
     for _ in 0..5000 {
         let mut text = String::from("[1");

@@ -278,7 +278,7 @@ fn frames_are_found(name: &str, dims: usize) -> Result<()> {
             let scene = clusters.draw();
             let noise = 0.003 / (dims as f32).sqrt();
             for _ in 0..150 {
-                let frame = scene.0.iter().map(|x| x.to_f32() + noise * dice.normal());
+                let frame = scene.values().map(|x| x.to_f32() + noise * dice.normal());
                 frames.push(Vector::of(frame.collect::<Vec<_>>()));
             }
         }

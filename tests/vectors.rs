@@ -3,15 +3,14 @@
 //! a file of its own, since nothing else draws vectors.
 
 use std::collections::HashSet;
-use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, ensure};
-use half::f16;
 use pgclip_cluster::Cluster;
+pub use pgclip_testkit::dice::Dice;
+pub use pgclip_testkit::wire::Vector;
 use postgres::binary_copy::BinaryCopyInWriter;
-use postgres::types::private::BytesMut;
-use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use postgres::types::Type;
 use postgres::{Client, NoTls};
 
 use crate::{start, value};
@@ -34,72 +33,6 @@ impl Each for Client {
         }
         Ok(())
     }
-}
-
-/// A generator with a fixed seed (SplitMix64).
-#[derive(Debug, Clone)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The same numbers for the same seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// Any 64 bits.
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
-        (self.bits() % limit as u64) as usize
-    }
-
-    /// A number in 0 to 1.
-    pub fn uniform(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1u64 << 53) as f64
-    }
-
-    /// A number of the standard normal distribution.
-    pub fn normal(&mut self) -> f32 {
-        let radius = (-2.0 * (1.0 - self.uniform()).ln()).sqrt();
-        (radius * (std::f64::consts::TAU * self.uniform()).cos()) as f32
-    }
-}
-
-/// A vector, as the type `embedding` is sent.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Vector(pub Vec<f16>);
-
-impl Vector {
-    /// Of these numbers, rounded.
-    pub fn of(numbers: impl IntoIterator<Item = f32>) -> Self {
-        Self(numbers.into_iter().map(f16::from_f32).collect())
-    }
-}
-
-impl ToSql for Vector {
-    fn to_sql(
-        &self,
-        _type: &Type,
-        out: &mut BytesMut,
-    ) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        out.extend_from_slice(&(self.0.len() as u16).to_be_bytes());
-        out.extend_from_slice(&[0, 0]);
-        self.0.iter().for_each(|x| out.extend_from_slice(&x.to_be_bytes()));
-        Ok(IsNull::No)
-    }
-
-    fn accepts(_type: &Type) -> bool {
-        true
-    }
-
-    to_sql_checked!();
 }
 
 /// Vectors in clusters that overlap, of few degrees of freedom and of norms near 1 that vary a

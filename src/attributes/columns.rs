@@ -39,7 +39,7 @@ pub fn check(
     let listed = read_list(list).map_err(|message| wrong(capitalised(&message)))?;
     let values = lexicon::values(extension, domain)?;
     if values.is_empty() {
-        return Err(labels::unknown_lexicon(extension, domain)?);
+        return Err(labels::without_attributes(extension, domain)?);
     }
     let mut columns = Vec::new();
     for Listed { attribute, column } in listed {

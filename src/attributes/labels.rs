@@ -147,7 +147,7 @@ fn widened(embedding: &[f16]) -> Vec<f32> {
 }
 
 /// What to say of a domain that has no attributes.
-pub fn unknown_lexicon(extension: &Extension, domain: &str) -> Result<Failure, Failure> {
+pub fn without_attributes(extension: &Extension, domain: &str) -> Result<Failure, Failure> {
     let known = lexicon::domains(extension)?;
     Ok(Failure::new(
         Code::ERRCODE_UNDEFINED_OBJECT,

@@ -88,7 +88,7 @@ fn classify(
 #[allow(clippy::type_complexity)]
 fn clip_fill_attributes(
     embedding: Option<Embedding>,
-    lexicon: Option<&str>,
+    domain: Option<&str>,
     model: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<
@@ -98,16 +98,16 @@ fn clip_fill_attributes(
     >,
     ErrorReport,
 > {
-    let (Some(embedding), Some(lexicon)) = (embedding, lexicon) else {
+    let (Some(embedding), Some(domain)) = (embedding, domain) else {
         return Ok(TableIterator::empty());
     };
     let extension = Extension::of_call(fcinfo);
     check_encoding(&extension, Encoding::Texts)?;
     let model = models::resolve(&extension, model)?;
     check_model(&embedding, &model)?;
-    let attributes = labels::attributes(&extension, &model, lexicon)?;
+    let attributes = labels::attributes(&extension, &model, domain)?;
     if attributes.is_empty() {
-        return Err(labels::unknown_lexicon(&extension, lexicon)?.into());
+        return Err(labels::without_attributes(&extension, domain)?.into());
     }
     let rows: Vec<(String, String, f64)> = attributes
         .into_iter()

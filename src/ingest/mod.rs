@@ -8,6 +8,7 @@
 mod attach;
 mod backfill;
 mod batch;
+mod commits;
 pub mod errors;
 pub mod fill;
 mod image;

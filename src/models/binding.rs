@@ -7,8 +7,9 @@
 
 use std::ffi::CStr;
 
+use pgrx::iter::TableIterator;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
-use pgrx::{PgRelation, pg_sys};
+use pgrx::{PgRelation, name, pg_extern, pg_sys};
 
 use super::{Model, resolve};
 use crate::catalog::extension::{Extension, quoted};
@@ -58,6 +59,103 @@ pub enum OnError {
     Null,
 }
 
+/// What a trigger's arguments say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Options {
+    model: String,
+    digest: String,
+    mode: Mode,
+    on_error: OnError,
+    root: Option<String>,
+    attributes: Option<Listed>,
+}
+
+/// Attributes of a domain, whose columns stand elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Listed {
+    domain: String,
+    names: Vec<String>,
+}
+
+impl Options {
+    /// The only place that knows how arguments are written, beside [`Attributes::argument`] and
+    /// `clip_attach`; none where they are not written so.
+    fn read(arguments: &[impl AsRef<str>]) -> Option<Self> {
+        let [model, digest, options @ ..] = arguments else { return None };
+        let mut read = Self {
+            model: model.as_ref().to_owned(),
+            digest: digest.as_ref().to_owned(),
+            mode: Mode::default(),
+            on_error: OnError::default(),
+            root: None,
+            attributes: None,
+        };
+        for option in options {
+            match option.as_ref().split_once('=')? {
+                ("mode", "async") => read.mode = Mode::Async,
+                ("on_error", "null") => read.on_error = OnError::Null,
+                ("root", name) => read.root = Some(name.to_owned()),
+                ("attributes", list) => read.attributes = Some(Listed::read(list)?),
+                _ => return None,
+            }
+        }
+        (read.mode == Mode::Sync || read.on_error == OnError::Null).then_some(read)
+    }
+}
+
+impl Listed {
+    fn read(list: &str) -> Option<Self> {
+        let (domain, list) = list.split_once(':')?;
+        let names: Vec<String> = list.split(',').map(str::to_owned).collect();
+        names.iter().all(|name| is_name(name)).then(|| Self { domain: domain.to_owned(), names })
+    }
+
+    /// With the columns behind the image and the embedding; none where there are too few.
+    fn with_columns(self, columns: &[i16]) -> Option<Attributes> {
+        let Self { domain, names } = self;
+        (columns.len() >= names.len()).then(|| Attributes {
+            domain,
+            columns: names.into_iter().zip(columns.iter().copied()).collect(),
+        })
+    }
+}
+
+/// What the arguments of a trigger mean, which lie in `pg_trigger.tgargs` each ended by a zero byte:
+/// for the view of all attached columns. No row where `clip_attach` has not written them.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity)]
+fn clip_binding_options(
+    arguments: &[u8],
+) -> TableIterator<
+    'static,
+    (
+        name!(model, String),
+        name!(digest, String),
+        name!(mode, &'static str),
+        name!(on_error, &'static str),
+        name!(root, Option<String>),
+        name!(domain, Option<String>),
+        name!(attributes, Option<Vec<String>>),
+    ),
+> {
+    let arguments = arguments.strip_suffix(&[0]).unwrap_or(arguments);
+    let arguments: Vec<_> =
+        arguments.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
+    let rows = Options::read(&arguments).map(|read| {
+        let (domain, names) = read.attributes.map(|listed| (listed.domain, listed.names)).unzip();
+        let mode = match read.mode {
+            Mode::Sync => "sync",
+            Mode::Async => "async",
+        };
+        let on_error = match read.on_error {
+            OnError::Stop => "stop",
+            OnError::Null => "null",
+        };
+        (read.model, read.digest, mode, on_error, read.root, domain, names)
+    });
+    TableIterator::new(rows)
+}
+
 impl Binding {
     /// Reads a trigger of ours.
     ///
@@ -76,44 +174,32 @@ impl Binding {
                 .hint("Drop the trigger and call clip_attach.")
             };
             if trigger.tgnattr < 2
-                || trigger.tgnargs < 2
                 || trigger.tgdeferrable
                 || trigger.tgtype as u32 != OUR_TYPE
                 || !trigger.tgqual.is_null()
             {
                 return Err(foreign());
             }
-            let argument =
-                |at: usize| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned();
-            let (mut mode, mut on_error) = (Mode::default(), OnError::default());
-            let (mut root, mut attributes) = (None, None);
+            let arguments: Vec<String> = (0..trigger.tgnargs as usize)
+                .map(|at| CStr::from_ptr(*trigger.tgargs.add(at)).to_string_lossy().into_owned())
+                .collect();
+            let options = Options::read(&arguments).ok_or_else(foreign)?;
             let columns = std::slice::from_raw_parts(trigger.tgattr, trigger.tgnattr as usize);
-            for at in 2..trigger.tgnargs as usize {
-                match argument(at).split_once('=') {
-                    Some(("mode", "async")) => mode = Mode::Async,
-                    Some(("on_error", "null")) => on_error = OnError::Null,
-                    Some(("root", name)) => root = Some(name.to_owned()),
-                    Some(("attributes", list)) => {
-                        let found = Attributes::of_argument(list, &columns[2..]);
-                        attributes = Some(found.ok_or_else(foreign)?);
-                    }
-                    _ => return Err(foreign()),
-                }
-            }
-            if mode == Mode::Async && on_error != OnError::Null {
-                return Err(foreign());
-            }
+            let attributes = match options.attributes {
+                Some(listed) => Some(listed.with_columns(&columns[2..]).ok_or_else(foreign)?),
+                None => None,
+            };
             Ok(Self {
                 trigger: trigger.tgoid,
                 trigger_name: name,
                 inherited: trigger.tgisclone,
                 image: columns[0],
                 embedding: columns[1],
-                model: argument(0),
-                digest: argument(1),
-                mode,
-                on_error,
-                root,
+                model: options.model,
+                digest: options.digest,
+                mode: options.mode,
+                on_error: options.on_error,
+                root: options.root,
                 attributes,
             })
         }
@@ -212,17 +298,6 @@ impl Attributes {
     pub fn argument(&self) -> String {
         let names: Vec<&str> = self.columns.iter().map(|(name, _)| name.as_str()).collect();
         format!("attributes={}:{}", self.domain, names.join(","))
-    }
-
-    /// What such an argument means, with the columns behind the image and the embedding.
-    pub fn of_argument(value: &str, columns: &[i16]) -> Option<Self> {
-        let (domain, list) = value.split_once(':')?;
-        let names: Vec<String> = list.split(',').map(str::to_owned).collect();
-        if columns.len() < names.len() || !names.iter().all(|name| is_name(name)) {
-            return None;
-        }
-        let columns = names.into_iter().zip(columns.iter().copied()).collect();
-        Some(Self { domain: domain.to_owned(), columns })
     }
 
     /// As the option of `clip_attach` would have it, by the columns' names.

@@ -14,8 +14,9 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
 use super::arguments;
 use super::filter::{Condition, Filter, Operator, Test};
+use super::prompt::Said;
+use super::rerank;
 use super::source::{Column, Source};
-use super::{prompt, rerank};
 use crate::attributes::columns::is_text;
 use crate::attributes::lexicon;
 use crate::attributes::parse::{Listed, read_list};
@@ -97,29 +98,27 @@ impl Attributes {
         Ok(Some(Self { mode, named }))
     }
 
-    /// Adds to `filter` what `text` says about attributes. With `soft` that is parameters alone, and an
-    /// expression over the row `t` is returned: how many attributes fit, less those that do not.
+    /// Adds to `filter` what a query says about attributes that `columns` hold. With `soft` that is
+    /// parameters alone, and an expression over the row `t` is returned: how many attributes fit, less
+    /// those that do not.
     pub fn apply(
         &self,
-        extension: &Extension,
         source: &Source,
-        (text, domain): (&str, Option<&str>),
+        columns: &[Place],
+        said: &Said,
         filter: &mut Filter,
         first: usize,
     ) -> Result<Option<Agreement>, Failure> {
-        let columns = self.columns(extension, source)?;
-        let Some((domain, named)) = prompt::named(extension, text, domain)? else {
-            return Ok(None);
-        };
+        let Some(domain) = &said.enhanced.domain else { return Ok(None) };
         let mut terms = Vec::new();
-        for named in named {
+        for named in &said.named {
             let held = columns.iter().find(|held| {
                 held.attribute == named.attribute && held.domain.is_none_or(|of| of == domain)
             });
             let Some(held) = held else { continue };
-            let test = match <[String; 1]>::try_from(named.values) {
-                Ok([value]) => Test::One(Operator::Equal, value),
-                Err(values) => Test::List(Operator::Equal, values),
+            let test = match named.values.as_slice() {
+                [value] => Test::One(Operator::Equal, value.clone()),
+                values => Test::List(Operator::Equal, values.to_vec()),
             };
             let condition = Condition { column: held.column.name.clone(), test };
             let fits = filter.expression(source, first, condition)?;
@@ -140,7 +139,7 @@ impl Attributes {
     }
 
     /// The columns to look at.
-    fn columns<'a>(
+    pub fn columns<'a>(
         &'a self,
         extension: &Extension,
         source: &'a Source,
@@ -189,7 +188,8 @@ impl Attributes {
 }
 
 /// A column that holds an attribute.
-struct Place<'a> {
+#[derive(Debug)]
+pub struct Place<'a> {
     /// Of whose things alone.
     domain: Option<&'a str>,
     attribute: &'a str,

@@ -21,7 +21,7 @@ use super::rerank::Rerank;
 use super::run::{Search, Sentence};
 use super::source::{self, Column, Source};
 use super::statement::{Options, PARAMETERS, relaxed};
-use crate::catalog::extension::{Extension, namespace_name, quoted, type_name};
+use crate::catalog::extension::{Extension, qualified, type_name};
 use crate::catalog::read::{self, Row};
 use crate::catalog::rights;
 use crate::encoder::requests::Batch;
@@ -80,8 +80,7 @@ impl Table {
             }
             PgRelation::with_lock(relation, lock)
         };
-        let schema = quoted(namespace_name(opened.namespace_oid()));
-        let name = format!("{schema}.{}", quoted(opened.name()));
+        let name = qualified(&opened);
         Ok(Self { relation, name, columns: source::columns(&opened) })
     }
 

@@ -41,25 +41,49 @@ fn domains(extension: &Extension) -> Result<Vec<Domain>, Failure> {
     Ok(domains)
 }
 
-/// Decides the prompts of a query.
-fn enhance(domains: &[Domain], text: &str, domain: Option<&str>) -> Result<Enhanced, Failure> {
+/// What a query says, by the domains of `clip_templates` and the values of `clip_attributes`.
+#[derive(Debug)]
+pub struct Said {
+    pub enhanced: Enhanced,
+    /// About attributes of its domain; empty where that was not asked for.
+    pub named: Vec<Named>,
+}
+
+/// Reads a query: domains and values are fetched, and the sentence is taken apart, once for all that a
+/// search asks about it.
+pub fn read(
+    extension: &Extension,
+    text: &str,
+    domain: Option<&str>,
+    with_attributes: bool,
+) -> Result<Said, Failure> {
     limits::text(text)?;
     limits::option("domain", domain)?;
-    for Domain { name, templates, .. } in domains {
+    let domains = domains(extension)?;
+    for Domain { name, templates, .. } in &domains {
         let sizes = templates.iter().map(|template| limits::prompt_bytes(template, text.len()));
         let bytes = sizes.fold(0, usize::saturating_add);
         let of = |what: &str| format!("{what} of domain \"{}\" in clip_templates", shown(name));
         limits::check(&of("templates"), templates.len(), limits::PROMPTS)?;
         limits::check(&of("bytes of the prompts"), bytes, limits::PROMPT_BYTES)?;
     }
-    Lexicon::new(domains).enhance(text, domain).map_err(|error| {
+    let lexicon = Lexicon::new(&domains);
+    let query = lexicon.read(text);
+    let enhanced = query.enhance(domain).map_err(|error| {
         let known: Vec<&str> = domains.iter().map(|domain| domain.name.as_str()).collect();
         Failure::new(Code::ERRCODE_UNDEFINED_OBJECT, shown(&error.to_string()))
             .hint(format!("clip_templates has: {}.", shown(&known.join(", "))))
-    })
+    })?;
+    let named = match &enhanced.domain {
+        Some(domain) if with_attributes => {
+            attributes::named(&query, &lexicon::values(extension, domain)?, domain)
+        }
+        _ => Vec::new(),
+    };
+    Ok(Said { enhanced, named })
 }
 
-/// The embedding of a query: of its prompt, or the normalised mean over several prompts.
+/// The embedding of a query of which nothing else is asked.
 pub fn embed(
     extension: &Extension,
     model: &Model,
@@ -69,11 +93,16 @@ pub fn embed(
 ) -> Result<Embedding, Failure> {
     check_encoding(extension, Encoding::Texts)?;
     limits::text(text)?;
-    let prompts = match enhanced {
-        true => enhance(&domains(extension)?, text, domain)?.prompts,
-        false => vec![text.to_owned()],
-    };
-    let prompts: Vec<&str> = prompts.iter().map(String::as_str).collect();
+    match enhanced {
+        true => embed_prompts(model, &read(extension, text, domain, false)?.enhanced.prompts),
+        false => embed_prompts(model, &[text]),
+    }
+}
+
+/// The embedding of a prompt, or the normalised mean over several. Whether the caller may have them
+/// encoded is his to ask.
+pub fn embed_prompts(model: &Model, prompts: &[impl AsRef<str>]) -> Result<Embedding, Failure> {
+    let prompts: Vec<&str> = prompts.iter().map(AsRef::as_ref).collect();
     let mut embeddings = requests::texts(model, &prompts)?;
     match embeddings.len() {
         1 => Ok(embeddings.remove(0)),
@@ -98,28 +127,6 @@ fn mean(embeddings: &[Embedding]) -> Result<Embedding, Failure> {
     })
 }
 
-/// The domain of a query, and what it says about attributes of that domain; none of a query of no domain.
-pub fn named(
-    extension: &Extension,
-    text: &str,
-    domain: Option<&str>,
-) -> Result<Option<(String, Vec<Named>)>, Failure> {
-    let domains = domains(extension)?;
-    let Some(domain) = enhance(&domains, text, domain)?.domain else { return Ok(None) };
-    let named = named_in(extension, &domains, &domain, text)?;
-    Ok(Some((domain, named)))
-}
-
-fn named_in(
-    extension: &Extension,
-    domains: &[Domain],
-    domain: &str,
-    text: &str,
-) -> Result<Vec<Named>, Failure> {
-    let values = lexicon::values(extension, domain)?;
-    Ok(attributes::named(&Lexicon::new(domains), &values, domain, text))
-}
-
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity)]
 fn enhance_prompt(
@@ -141,12 +148,8 @@ fn enhance_prompt(
 > {
     let Some(query) = query else { return Ok(TableIterator::empty()) };
     let extension = Extension::of_call(fcinfo);
-    let domains = domains(&extension)?;
-    let Enhanced { domain, matched, reason, prompts } = enhance(&domains, query, domain)?;
-    let named = match &domain {
-        Some(domain) => named_in(&extension, &domains, domain, query)?,
-        None => Vec::new(),
-    };
+    let Said { enhanced, named } = read(&extension, query, domain, true)?;
+    let Enhanced { domain, matched, reason, prompts } = enhanced;
     let named: serde_json::Map<_, _> = named
         .into_iter()
         .map(|Named { attribute, values, .. }| (attribute, values.into()))

@@ -19,6 +19,7 @@ use crate::catalog::rights::{Encoding, check_encoding};
 use crate::embedding::Embedding;
 use crate::encoder::requests;
 use crate::error::Failure;
+use crate::limits;
 use crate::models::roots;
 
 unsafe extern "C-unwind" {
@@ -112,15 +113,24 @@ impl Search {
         feedback: Option<&Feedback>,
     ) -> Result<Self, Failure> {
         let Sentence { text, enhance, domain, attributes } = sentence;
-        let said = (text.as_str(), *domain);
-        let agreement = match attributes {
-            Some(attributes) => {
-                attributes.apply(extension, source, said, &mut filter, PARAMETERS + 1)?
+        check_encoding(extension, Encoding::Texts)?;
+        limits::text(text)?;
+        let columns = attributes.map(|a| a.columns(extension, source)).transpose()?;
+        let said = match *enhance || columns.is_some() {
+            true => Some(prompt::read(extension, text, *domain, columns.is_some())?),
+            false => None,
+        };
+        let agreement = match (attributes, &columns, &said) {
+            (Some(attributes), Some(columns), Some(said)) => {
+                attributes.apply(source, columns, said, &mut filter, PARAMETERS + 1)?
             }
-            None => None,
+            _ => None,
         };
         let options = Options { agreement, ..options };
-        let wanted = prompt::embed(extension, &source.model, text, *domain, *enhance)?;
+        let wanted = match said {
+            Some(said) if *enhance => prompt::embed_prompts(&source.model, &said.enhanced.prompts)?,
+            _ => prompt::embed_prompts(&source.model, &[text])?,
+        };
         let wanted = match feedback {
             Some(feedback) => feedback.apply(wanted)?,
             None => wanted,

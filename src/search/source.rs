@@ -7,7 +7,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{IntoDatum, PgRelation, pg_sys};
 
 use super::attributes::Held;
-use crate::catalog::extension::{Extension, namespace_name, qualified_type, quoted};
+use crate::catalog::extension::{Extension, qualified, qualified_type, quoted};
 use crate::catalog::{read, rights};
 use crate::embedding::Embedding;
 use crate::error::Failure;
@@ -68,11 +68,7 @@ impl Source {
         model: Option<&str>,
     ) -> Result<Self, Failure> {
         let relation = open(row_type)?;
-        let name = format!(
-            "{}.{}",
-            quoted(namespace_name(relation.namespace_oid())),
-            quoted(relation.name())
-        );
+        let name = qualified(&relation);
         let columns = columns(&relation);
         let embedding = pick(&name, &columns, embedding_column)?;
         check_rights(&relation, &name, columns[embedding].number)?;

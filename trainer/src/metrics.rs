@@ -2,6 +2,8 @@
 //!
 //! Apart from the evaluation so that they can be tested on rankings written by hand.
 
+use pgclip_query::measures;
+
 /// Indices of `scores` from best to worst; equal scores in the order of their indices.
 pub fn ranking(scores: &[f32]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
@@ -13,17 +15,8 @@ pub fn ranking(scores: &[f32]) -> Vec<usize> {
 /// divided by the smaller of `k` and the number of positives. 0 without positives.
 pub fn average_precision(ranking: &[usize], positive: &[bool], k: usize) -> f64 {
     let positives = positive.iter().filter(|&&hit| hit).count();
-    let (mut hits, mut sum) = (0, 0.0);
-    for (place, &index) in ranking.iter().take(k).enumerate() {
-        if positive[index] {
-            hits += 1;
-            sum += f64::from(hits) / (place + 1) as f64;
-        }
-    }
-    match positives.min(k) {
-        0 => 0.0,
-        most => sum / most as f64,
-    }
+    let right: Vec<bool> = ranking.iter().take(k).map(|&index| positive[index]).collect();
+    measures::average_precision(&right, positives, k)
 }
 
 /// The mean, 0 for none.

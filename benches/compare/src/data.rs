@@ -7,7 +7,7 @@ pub mod model;
 pub mod npy;
 
 use half::f16;
-use pgclip_vectors::Dice;
+use pgclip_testkit::dice::Dice;
 use sha2::{Digest, Sha256};
 
 use crate::side::Metric;
@@ -109,7 +109,7 @@ impl Data {
     /// A filter column that has nothing to do with the vectors: for each row `0..FILTER_VALUES`.
     pub fn independent(&self) -> Vec<i32> {
         (0..self.rows() as u64)
-            .map(|id| (Dice::new(id, 99).next() % FILTER_VALUES as u64) as i32)
+            .map(|id| (Dice::of_stream(id, 99).bits() % FILTER_VALUES as u64) as i32)
             .collect()
     }
 
@@ -117,7 +117,7 @@ impl Data {
     /// to another, so that a range of it is a slice of space.
     pub fn correlated(&self) -> Vec<i32> {
         let rows = self.rows();
-        let mut dice = Dice::new(1, 98);
+        let mut dice = Dice::of_stream(1, 98);
         let (from, to) = (dice.below(rows), dice.below(rows));
         let along = |x: &[f16]| {
             pgclip_simd::dot(x, self.base.get(to)) - pgclip_simd::dot(x, self.base.get(from))

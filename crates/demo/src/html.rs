@@ -8,18 +8,18 @@ use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use crate::report::{Hit, Report, Search};
+use crate::findings::{Findings, Hit, Search};
 
 const STYLE: &str = include_str!("page.css");
 
 /// Writes the page, with the pictures in it.
-pub fn write(report: &Report, page: &Path) -> Result<()> {
-    fs::write(page, render(report)?).with_context(|| format!("cannot write {}", page.display()))
+pub fn write(findings: &Findings, page: &Path) -> Result<()> {
+    fs::write(page, render(findings)?).with_context(|| format!("cannot write {}", page.display()))
 }
 
-fn render(report: &Report) -> Result<String> {
+fn render(findings: &Findings) -> Result<String> {
     let groups =
-        report.searches.chunk_by(|a, b| !a.sentence.is_empty() && a.sentence == b.sentence);
+        findings.searches.chunk_by(|a, b| !a.sentence.is_empty() && a.sentence == b.sentence);
     let mut number = 0;
     let mut sections = String::new();
     for group in groups {
@@ -50,18 +50,18 @@ by how many of them could be right.</footer>
 </body>
 </html>
 "#,
-        pictures = report.pictures,
-        facts = facts(report),
-        overview = overview(report),
+        pictures = findings.pictures,
+        facts = facts(findings),
+        overview = overview(findings),
     ))
 }
 
-fn facts(report: &Report) -> String {
-    let copied = &report.copied;
-    let rate = report.pictures as f64 / copied.seconds.max(1e-3);
+fn facts(findings: &Findings) -> String {
+    let copied = &findings.copied;
+    let rate = findings.pictures as f64 / copied.seconds.max(1e-3);
     let facts = [
-        (escape(&report.server), "server"),
-        (escape(&report.model), "model"),
+        (escape(&findings.server), "server"),
+        (escape(&findings.model), "model"),
         (format!("{:.1} MB", copied.bytes as f64 / 1e6), "of JPEG files copied"),
         (format!("{:.1} s", copied.seconds), "to copy and encode them"),
         (format!("{rate:.0}"), "images per second"),
@@ -71,7 +71,7 @@ fn facts(report: &Report) -> String {
 }
 
 /// A table of all searches, each a link to its hits.
-fn overview(report: &Report) -> String {
+fn overview(findings: &Findings) -> String {
     let row = |(number, search): (usize, &Search)| {
         format!(
             "<tr><td class=\"number\">{n}</td><td><a href=\"#search-{n}\">{}</a></td>\
@@ -90,7 +90,7 @@ fn overview(report: &Report) -> String {
             n = number + 1,
         )
     };
-    let rows: String = report.searches.iter().enumerate().map(row).collect();
+    let rows: String = findings.searches.iter().enumerate().map(row).collect();
     format!(
         "<div class=\"scroll\"><table>\n<thead><tr><th class=\"number\">#</th><th>Search</th><th>For</th>\
          <th class=\"number\">Right</th><th class=\"number\">Average precision</th>\
@@ -200,8 +200,8 @@ mod tests {
     use pgclip_scenes::{Query, Scene, SceneOptions};
 
     use super::*;
+    use crate::findings::Copied;
     use crate::pictures::describe;
-    use crate::report::Copied;
 
     /// A search whose hits are drawn into `folder`: `wanted`, with others among them.
     fn search(folder: &Path, title: &str, sentence: &str, wanted: &str, enhanced: bool) -> Search {
@@ -245,7 +245,7 @@ mod tests {
     fn the_page_shows_every_hit_and_pairs_searches_for_one_sentence() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path();
-        let report = Report {
+        let findings = Findings {
             server: "PostgreSQL 18".to_owned(),
             model: "<a model>".to_owned(),
             pictures: 40,
@@ -258,7 +258,7 @@ mod tests {
             ],
         };
         let page = at.join("index.html");
-        write(&report, &page).unwrap();
+        write(&findings, &page).unwrap();
         let html = fs::read_to_string(page).unwrap();
         assert_eq!(html.matches("<section>").count(), 3);
         assert_eq!(html.matches("class=\"hit right\"").count(), 36);

@@ -5,10 +5,10 @@
 //! searches are run, and what came out is printed and written as a page.
 
 mod bench;
+mod findings;
 mod fine_tune;
 mod html;
 mod pictures;
-mod report;
 mod searches;
 mod server;
 mod step;
@@ -20,8 +20,8 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use pgclip_cluster::{Shutdown, workspace};
 
+use crate::findings::Findings;
 use crate::pictures::Picture;
-use crate::report::Report;
 use crate::step::step;
 
 /// Fills a private PostgreSQL with generated pictures and searches them by sentences.
@@ -95,7 +95,7 @@ fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
     let copied = server::copy(&mut client, &pictures)?;
     server::index(&mut client)?;
     let searches = searches::run(&mut client, &pictures)?;
-    let report = Report {
+    let findings = Findings {
         server: format!("PostgreSQL {}", cluster.server().version()),
         model: server::model(&mut client)?,
         pictures: pictures.len(),
@@ -103,7 +103,7 @@ fn run(count: usize, model: Option<PathBuf>) -> Result<()> {
         searches,
     };
     let page = folder.join("index.html");
-    step(&format!("Write {}", page.display()), || html::write(&report, &page))?;
+    step(&format!("Write {}", page.display()), || html::write(&findings, &page))?;
     println!("\nThe server goes on running until `make demo-stop`. To go on playing:\n");
     println!("  {}\n", cluster.psql_line(server::DATABASE));
     println!(

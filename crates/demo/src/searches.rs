@@ -8,8 +8,8 @@ use pgclip_scenes::Query;
 use postgres::Client;
 use postgres::types::ToSql;
 
+use crate::findings::{Hit, Search};
 use crate::pictures::{Picture, describe, unseen};
-use crate::report::{Hit, Search};
 use crate::server::{indent, plan};
 
 /// The sentence about a person.

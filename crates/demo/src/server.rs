@@ -11,8 +11,8 @@ use postgres::Client;
 use postgres::binary_copy::BinaryCopyInWriter;
 use postgres::types::Type;
 
+use crate::findings::Copied;
 use crate::pictures::{CAMERAS, Picture, describe};
-use crate::report::Copied;
 use crate::step::step;
 
 /// The database that the demo fills.

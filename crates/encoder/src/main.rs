@@ -23,12 +23,12 @@ mod models;
 mod pipeline;
 mod process;
 mod queue;
-mod report;
 mod serve;
 mod service;
 mod settings;
 mod socket;
 mod stats;
+mod stdio;
 mod tokens;
 
 use clap::{Parser, Subcommand};
@@ -65,9 +65,9 @@ fn main() -> std::process::ExitCode {
         .with_ansi(false)
         .with_target(false)
         .log_internal_errors(false)
-        .with_writer(|| report::LogWriter);
+        .with_writer(|| stdio::LogWriter);
     if matches!(&cli.command, Command::Serve(options) if options.supervised) {
-        report::supervised();
+        stdio::supervised();
         // The server's log has a time of its own for each line.
         log.without_time().init();
     } else {

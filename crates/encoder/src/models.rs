@@ -6,8 +6,8 @@ use crate::backend::{ExternalData, Runtime, Tower};
 use crate::confine::Confinement;
 use crate::encode;
 use crate::failure::Failure;
-use crate::report;
 use crate::settings::EngineOptions;
+use crate::stdio;
 use crate::tokens::Tokens;
 use pgclip_clip::model::{ClipConfig, ModelDir, Padding, Precision};
 use pgclip_clip::preprocess::Preprocessor;
@@ -193,14 +193,14 @@ struct Loading(Load);
 
 impl Loading {
     fn begin(load: Load) -> Self {
-        report::say(&Notice::Loading(load.clone()));
+        stdio::say(&Notice::Loading(load.clone()));
         Self(load)
     }
 }
 
 impl Drop for Loading {
     fn drop(&mut self) {
-        report::say(&Notice::Loaded(self.0.clone()));
+        stdio::say(&Notice::Loaded(self.0.clone()));
     }
 }
 

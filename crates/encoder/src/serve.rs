@@ -6,10 +6,10 @@ use crate::confine::Confinement;
 use crate::connection::{Connection, Received};
 use crate::pipeline::{Event, Pipeline};
 use crate::process::{self, Wake};
-use crate::report;
 use crate::service::{Service, overloaded};
 use crate::settings::ServeOptions;
 use crate::socket::Socket;
+use crate::stdio;
 use pgclip_wire::notice::Notice;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -142,7 +142,7 @@ impl Server {
 
     fn beat(&mut self, now: Instant) {
         if self.next_beat.is_some_and(|due| due <= now) {
-            report::say(&Notice::Busy(self.service.busy(now)));
+            stdio::say(&Notice::Busy(self.service.busy(now)));
             self.next_beat = Some(now + BEAT);
         }
     }

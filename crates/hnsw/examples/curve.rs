@@ -28,7 +28,7 @@ use pgclip_hnsw::{
     BuildOptions, Builder, Calibration, Control, Element, Id, Layout, Metric, Moments, Query,
     Quiet, Scan, ScanOptions, Space, Store, Tid, Truth, Values, check,
 };
-use pgclip_vectors::{World, draw, take_out};
+use pgclip_testkit::vectors::{World, draw, take_out};
 use world::{all_threads, seconds, truth};
 
 struct Arguments(HashMap<String, String>);

@@ -15,7 +15,7 @@ use pgclip_hnsw::{
     BuildOptions, Builder, Control, Id, InsertOptions, Layout, Metric, Moments, NewRow, Quiet,
     Scan, ScanOptions, Space, Store, Tid, Values, check, insert, vacuum,
 };
-use pgclip_vectors::{World, draw, take_out};
+use pgclip_testkit::vectors::{World, draw, take_out};
 use world::{K, seconds, truth};
 
 const EF: usize = 64;

@@ -12,7 +12,7 @@ use pgclip_hnsw::{
     BuildError, BuildOptions, Builder, Control, Cut, Fault, Host, Id, Layout, Metric, Order,
     Placement, Pushed, Quiet, Scan, ScanOptions, Space, Stopped, Store, Tid, Values, check, vacuum,
 };
-use pgclip_vectors::{World, draw, take_out};
+use pgclip_testkit::vectors::{World, draw, take_out};
 
 const ROWS: usize = 1500;
 const DIMS: usize = 24;

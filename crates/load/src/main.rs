@@ -14,8 +14,8 @@ mod connect;
 mod item;
 mod options;
 mod plan;
+mod progress;
 mod read;
-mod report;
 mod source;
 mod worker;
 
@@ -30,7 +30,7 @@ use clap::Parser;
 use crate::item::Item;
 use crate::options::Options;
 use crate::plan::Plan;
-use crate::report::Report;
+use crate::progress::Progress;
 use crate::worker::Worker;
 
 fn main() -> ExitCode {
@@ -51,24 +51,24 @@ fn run(options: &Options) -> Result<u64> {
     let source = source::open(options, &fields)?;
     let mut control = connect::connect(options)?;
     let plan = Plan::make(&mut control, options)?;
-    let report = Report::new(options)?;
+    let progress = Progress::new(options)?;
     let result = thread::scope(|scope| {
         let mut entrances = Vec::new();
         let mut workers = Vec::new();
         for _ in 0..options.connections {
             let (entrance, batches) = sync_channel(1);
-            let mut worker = Worker::new(connect::connect(options)?, &plan, options, &report);
+            let mut worker = Worker::new(connect::connect(options)?, &plan, options, &progress);
             entrances.push(entrance);
             workers.push(scope.spawn(move || worker.run(batches)));
         }
-        let listed = deal(source, &entrances, options, &report);
+        let listed = deal(source, &entrances, options, &progress);
         drop(entrances);
         let done: Vec<Result<()>> =
             workers.into_iter().map(|worker| worker.join().expect("a worker panicked")).collect();
         // A worker that stopped is why the listing did.
         done.into_iter().collect::<Result<()>>().and(listed)
     });
-    let failed = report.finish()?;
+    let failed = progress.finish()?;
     result.map(|()| failed)
 }
 
@@ -78,7 +78,7 @@ fn deal(
     source: Box<dyn Iterator<Item = source::Found>>,
     entrances: &[SyncSender<Vec<Item>>],
     options: &Options,
-    report: &Report,
+    progress: &Progress,
 ) -> Result<()> {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let mut open: Vec<Vec<Item>> = entrances.iter().map(|_| Vec::new()).collect();
@@ -86,11 +86,11 @@ fn deal(
         let item = match found {
             Ok(item) => item,
             Err(failure) => {
-                report.failed(&failure.name, &failure.reason)?;
+                progress.failed(&failure.name, &failure.reason)?;
                 continue;
             }
         };
-        report.found();
+        progress.found();
         let at = hasher.hash_one(&item.name) as usize % open.len();
         open[at].push(item);
         if open[at].len() == options.batch && entrances[at].send(open[at].split_off(0)).is_err() {

@@ -17,8 +17,8 @@ use postgres::{Client, Transaction};
 use crate::item::Item;
 use crate::options::Options;
 use crate::plan::Plan;
+use crate::progress::Progress;
 use crate::read;
-use crate::report::Report;
 
 /// How often a batch is tried again after a fault that passes, and the first pause; each is twice
 /// as long as the one before.
@@ -29,7 +29,7 @@ pub struct Worker<'a> {
     client: Client,
     plan: &'a Plan,
     options: &'a Options,
-    report: &'a Report,
+    progress: &'a Progress,
 }
 
 /// A value in its type's binary form, passed through.
@@ -107,8 +107,13 @@ impl Fault {
 }
 
 impl<'a> Worker<'a> {
-    pub fn new(client: Client, plan: &'a Plan, options: &'a Options, report: &'a Report) -> Self {
-        Self { client, plan, options, report }
+    pub fn new(
+        client: Client,
+        plan: &'a Plan,
+        options: &'a Options,
+        progress: &'a Progress,
+    ) -> Self {
+        Self { client, plan, options, progress }
     }
 
     /// Loads batches until there are none, or one fails for good.
@@ -117,7 +122,7 @@ impl<'a> Worker<'a> {
             let mut names = HashSet::new();
             let before = batch.len();
             batch.retain(|item| names.insert(item.name.clone()));
-            self.report.committed(0, (before - batch.len()) as u64);
+            self.progress.committed(0, (before - batch.len()) as u64);
             self.load(&batch)?;
         }
         Ok(())
@@ -128,11 +133,11 @@ impl<'a> Worker<'a> {
         for retry in 0.. {
             let error = match self.attempt(items) {
                 Ok(done) => {
-                    self.report.committed(done.loaded, done.present);
+                    self.progress.committed(done.loaded, done.present);
                     return done
                         .unreadable
                         .iter()
-                        .try_for_each(|(name, reason)| self.report.failed(name, reason));
+                        .try_for_each(|(name, reason)| self.progress.failed(name, reason));
                 }
                 Err(error) => error,
             };
@@ -142,7 +147,7 @@ impl<'a> Worker<'a> {
                     pause *= 2;
                 }
                 Fault::Row if items.len() == 1 => {
-                    return self.report.failed(&items[0].name, &refusal(&error));
+                    return self.progress.failed(&items[0].name, &refusal(&error));
                 }
                 Fault::Row => {
                     let (one, other) = items.split_at(items.len() / 2);

@@ -12,8 +12,9 @@ use std::ops::Range;
 
 pub use builtin::builtin;
 
-use crate::enhance::{Lexicon, Parsed};
-use crate::phrase::{self, Head, Phrase};
+use crate::enhance::Reading;
+use crate::head::Head;
+use crate::phrase::{self, Phrase};
 use crate::vocabulary::{Match, Vocabulary};
 use crate::words::Token;
 
@@ -39,24 +40,22 @@ pub struct Named {
     pub words: Vec<String>,
 }
 
-/// Finds what `text`, a query of `domain`, says about attributes, by name.
-pub fn named(lexicon: &Lexicon, values: &[Value], domain: &str, text: &str) -> Vec<Named> {
+/// Finds what a query of `domain` says about attributes, by name.
+pub fn named(query: &Reading, values: &[Value], domain: &str) -> Vec<Named> {
+    let Reading { lexicon, text, tokens, matches, head } = query;
     let values: Vec<&Value> = values.iter().filter(|value| value.domain == domain).collect();
     let entries = values.iter().enumerate().flat_map(|(owner, value)| {
         let own = value.words.is_empty().then_some(value.value.as_str());
         value.words.iter().map(String::as_str).chain(own).map(move |entry| (entry, owner))
     });
     let vocabulary = Vocabulary::new(entries);
-    let Parsed { tokens, matches, head } = lexicon.parse(text);
-    let found = vocabulary.find(&tokens);
-    let subject = match head {
+    let found = vocabulary.find(tokens);
+    let subject = match *head {
         Head::Entry(at) if lexicon.is_of(matches[at].owner, domain) => Some(matches[at]),
         _ => matches.iter().find(|m| lexicon.is_of(m.owner, domain)).copied(),
     };
     let alternatives = match subject {
-        Some(subject) => {
-            Sentence { tokens: &tokens, matches: &matches, values: &found }.alternatives(subject)
-        }
+        Some(subject) => Sentence { tokens, matches, values: &found }.alternatives(subject),
         None => vec![vec![0..tokens.len()]],
     };
     let mut named: Vec<Named> = Vec::new();

@@ -15,7 +15,7 @@ use std::fmt;
 
 pub use builtin::builtin;
 
-use crate::phrase::{self, Head};
+use crate::head::{Head, head};
 use crate::vocabulary::{Match, Vocabulary};
 use crate::words::{Token, tokenize};
 
@@ -82,13 +82,17 @@ pub struct Lexicon<'a> {
     vocabulary: Vocabulary,
 }
 
-/// A query taken apart.
-pub(crate) struct Parsed<'q> {
-    pub tokens: Vec<Token<'q>>,
+/// A query, read once for all that is asked about it: its domain and prompts, and the attributes that
+/// it names.
+#[derive(Debug)]
+pub struct Reading<'l, 'q> {
+    pub(crate) lexicon: &'l Lexicon<'l>,
+    pub(crate) text: &'q str,
+    pub(crate) tokens: Vec<Token<'q>>,
     /// Entries of all domains.
-    pub matches: Vec<Match>,
+    pub(crate) matches: Vec<Match>,
     /// The entry that the query is about.
-    pub head: Head,
+    pub(crate) head: Head,
 }
 
 impl<'a> Lexicon<'a> {
@@ -101,12 +105,40 @@ impl<'a> Lexicon<'a> {
         Self { domains, vocabulary: Vocabulary::new(entries) }
     }
 
-    /// Writes the prompts for `text`, in the domain called `forced` or the one its words speak for.
+    /// Takes a query apart.
+    pub fn read<'l, 'q>(&'l self, text: &'q str) -> Reading<'l, 'q>
+    where
+        'a: 'l,
+    {
+        let tokens = tokenize(text);
+        let matches = self.vocabulary.find(&tokens);
+        let head = head(&tokens, &matches);
+        Reading { lexicon: self, text, tokens, matches, head }
+    }
+
+    /// Writes the prompts for a query of which nothing else is asked.
     pub fn enhance(&self, text: &str, forced: Option<&str>) -> Result<Enhanced, PromptError> {
-        let forced = forced.map(|name| self.number_of(name)).transpose()?;
-        let Parsed { tokens, matches, head } = self.parse(text);
+        self.read(text).enhance(forced)
+    }
+
+    /// Whether the domain with this number has this name.
+    pub(crate) fn is_of(&self, number: usize, name: &str) -> bool {
+        self.domains[number].name == name
+    }
+
+    fn number_of(&self, name: &str) -> Result<usize, PromptError> {
+        let found = self.domains.iter().position(|domain| domain.name == name);
+        found.ok_or_else(|| PromptError::UnknownDomain(name.to_owned()))
+    }
+}
+
+impl Reading<'_, '_> {
+    /// Writes the prompts, in the domain called `forced` or the one that the query's words speak for.
+    pub fn enhance(&self, forced: Option<&str>) -> Result<Enhanced, PromptError> {
+        let Self { lexicon, text, tokens, matches, head } = self;
+        let forced = forced.map(|name| lexicon.number_of(name)).transpose()?;
         let words = |m: &Match| text[tokens[m.from].start..tokens[m.to - 1].end].to_owned();
-        let (domain, reason) = match (forced, head) {
+        let (domain, reason) = match (forced, *head) {
             (Some(domain), _) => (Some(domain), Reason::Given),
             (None, Head::Entry(at)) => (Some(matches[at].owner), Reason::Head(words(&matches[at]))),
             (None, Head::Other) => (None, Reason::NotHead),
@@ -119,28 +151,12 @@ impl<'a> Lexicon<'a> {
             .collect();
         let (domain, prompts) = match domain {
             Some(domain) => {
-                (Some(self.domains[domain].name.clone()), self.domains[domain].prompts(text))
+                let domain = &lexicon.domains[domain];
+                (Some(domain.name.clone()), domain.prompts(text))
             }
-            None => (None, vec![text.to_owned()]),
+            None => (None, vec![text.to_string()]),
         };
         Ok(Enhanced { domain, matched, reason, prompts })
-    }
-
-    pub(crate) fn parse<'q>(&self, text: &'q str) -> Parsed<'q> {
-        let tokens = tokenize(text);
-        let matches = self.vocabulary.find(&tokens);
-        let head = phrase::head(&tokens, &matches);
-        Parsed { tokens, matches, head }
-    }
-
-    /// Whether the domain with this number has this name.
-    pub(crate) fn is_of(&self, number: usize, name: &str) -> bool {
-        self.domains[number].name == name
-    }
-
-    fn number_of(&self, name: &str) -> Result<usize, PromptError> {
-        let found = self.domains.iter().position(|domain| domain.name == name);
-        found.ok_or_else(|| PromptError::UnknownDomain(name.to_owned()))
     }
 }
 

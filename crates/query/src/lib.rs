@@ -7,6 +7,7 @@
 pub mod attributes;
 pub mod enhance;
 pub mod feedback;
+mod head;
 mod matrix;
 pub mod measures;
 mod phrase;

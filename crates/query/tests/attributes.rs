@@ -7,8 +7,9 @@ use pgclip_query::enhance::{self, Lexicon};
 fn attributes(values: &[Value], text: &str, domain: Option<&str>) -> String {
     let domains = enhance::builtin();
     let lexicon = Lexicon::new(&domains);
-    let Some(domain) = lexicon.enhance(text, domain).unwrap().domain else { return String::new() };
-    let found = named(&lexicon, values, &domain, text);
+    let query = lexicon.read(text);
+    let Some(domain) = query.enhance(domain).unwrap().domain else { return String::new() };
+    let found = named(&query, values, &domain);
     let shown: Vec<String> =
         found.iter().map(|n| format!("{}={}", n.attribute, n.values.join(","))).collect();
     shown.join(" ")

@@ -6,7 +6,7 @@ use crate::attributes::{
 };
 use crate::dice::Dice;
 use crate::scene::{Naming, Scene, Subject};
-use rand::RngCore;
+use rand_chacha::rand_core::RngCore;
 
 /// Stream of a scene's seed for its wording.
 const WORDING: u64 = 5;

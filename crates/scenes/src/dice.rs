@@ -1,8 +1,8 @@
 //! Seeded draws with values that are the same on every machine. They stand on ChaCha's output
 //! words alone, not on the distributions of a library, whose values may change with its version.
 
-use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 /// A stream of draws; `stream` keeps the parts of one scene independent of each other.
 pub(crate) struct Dice<R: RngCore = ChaCha8Rng>(pub R);

@@ -1,7 +1,7 @@
 //! Captions for training: the many ways in which people word what a scene shows, beside the
 //! challenge's own, with and without words about where the picture comes from.
 
-use rand::RngCore;
+use rand_chacha::rand_core::RngCore;
 
 use crate::attributes::{
     Age, Carrying, Colour, Facing, Gender, Lower, Pedestrian, Sleeves, Upper, Vehicle, VehicleType,

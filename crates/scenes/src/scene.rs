@@ -3,7 +3,7 @@
 
 use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
-use rand::RngCore;
+use rand_chacha::rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
 use crate::attributes::{

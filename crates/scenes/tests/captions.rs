@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use pgclip_scenes::{Query, Scene, SceneOptions, split, vocabulary};
 use proptest::prelude::*;
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 fn mixed() -> SceneOptions {
     SceneOptions::default()

@@ -5,8 +5,8 @@ use pgclip_scenes::{
     Age, Carrying, Colour, Domain, Facing, Gender, Lower, LowerPattern, Make, Naming, Pedestrian,
     Scene, SceneOptions, Sleeves, Subject, Upper, Vehicle, VehicleType, scene_at, write_set,
 };
-use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use sha2::{Digest, Sha256};
 
 fn scene(subject: Subject, seed: u64) -> Scene {

@@ -4,32 +4,22 @@
 use half::f16;
 use pgclip_simd::codes::{CodeKernels, code_bytes, rotated_dims, round_to_bytes};
 use pgclip_simd::{ByteKernels, ByteRows, Kernels, Level, Rotation};
+use pgclip_testkit::dice::Dice;
 
-/// SplitMix64 with a fixed seed.
-struct Dice(u64);
+trait Draw {
+    /// So many normal numbers.
+    fn singles(&mut self, length: usize) -> Vec<f32>;
+    /// A vector of length one.
+    fn unit(&mut self, dims: usize) -> Vec<f16>;
+}
 
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// About normal: the sum of a dozen uniform numbers, less six.
-    fn normal(&mut self) -> f32 {
-        (0..12).map(|_| (self.next() >> 40) as f32 / (1 << 24) as f32).sum::<f32>() - 6.0
-    }
-
+impl Draw for Dice {
     fn singles(&mut self, length: usize) -> Vec<f32> {
         (0..length).map(|_| self.normal()).collect()
     }
 
     fn unit(&mut self, dims: usize) -> Vec<f16> {
-        let raw = self.singles(dims);
-        let norm = raw.iter().map(|x| x * x).sum::<f32>().sqrt();
-        raw.iter().map(|x| f16::from_f32(x / norm)).collect()
+        self.direction(dims).into_iter().map(f16::from_f32).collect()
     }
 }
 
@@ -39,11 +29,11 @@ fn near(a: f32, b: f32, magnitude: f32) -> bool {
 
 #[test]
 fn sums_of_all_variants_agree_with_the_loop() {
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for blocks in 0..24 {
-        let values: Vec<i8> = (0..blocks * 64).map(|_| dice.next() as i8).collect();
+        let values: Vec<i8> = (0..blocks * 64).map(|_| dice.bits() as i8).collect();
         for count in 0..9 {
-            let codes: Vec<u8> = (0..count * blocks * 8).map(|_| dice.next() as u8).collect();
+            let codes: Vec<u8> = (0..count * blocks * 8).map(|_| dice.bits() as u8).collect();
             let set = |code: &[u8], at: usize| code[at / 8] >> (at % 8) & 1 == 1;
             let right: Vec<i32> = (0..count)
                 .map(|i| {
@@ -54,7 +44,7 @@ fn sums_of_all_variants_agree_with_the_loop() {
                 .collect();
             // All, and any of them, in any order.
             let all: Vec<u8> = (0..count as u8).collect();
-            let any: Vec<u8> = (0..6).map(|_| dice.next() as u8 % 9).collect();
+            let any: Vec<u8> = (0..6).map(|_| dice.bits() as u8 % 9).collect();
             let any: Vec<u8> = any.into_iter().filter(|slot| *slot < count as u8).collect();
             for level in Level::all() {
                 for slots in [&all, &any] {
@@ -79,7 +69,7 @@ fn sums_of_all_variants_agree_with_the_loop() {
 
 #[test]
 fn rounding_to_bytes_is_to_the_nearest() {
-    let mut dice = Dice(7);
+    let mut dice = Dice::new(7);
     for length in [1, 64, 100] {
         let values = dice.singles(length);
         let mut bytes = vec![0; length];
@@ -94,7 +84,7 @@ fn rounding_to_bytes_is_to_the_nearest() {
 
 #[test]
 fn codes_of_all_variants_are_equal() {
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     for blocks in 1..24 {
         let (mut to, from) = (dice.singles(blocks * 64), dice.singles(blocks * 64));
         to[..4].copy_from_slice(&from[..4]);
@@ -118,7 +108,7 @@ fn codes_of_all_variants_are_equal() {
 
 #[test]
 fn butterflies_have_the_same_bits_everywhere() {
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     for stride in [1, 2, 3, 4, 8, 16, 24, 32, 96, 256] {
         let data = dice.singles(stride * 6);
         let mut right = data.clone();
@@ -133,9 +123,9 @@ fn butterflies_have_the_same_bits_everywhere() {
 
 #[test]
 fn byte_products_are_exact() {
-    let mut dice = Dice(4);
+    let mut dice = Dice::new(4);
     for length in [0, 1, 15, 16, 63, 384, 1281] {
-        let [a, b] = [0, 1].map(|_| (0..length).map(|_| dice.next() as i8).collect::<Vec<_>>());
+        let [a, b] = [0, 1].map(|_| (0..length).map(|_| dice.bits() as i8).collect::<Vec<_>>());
         let right: i64 = a.iter().zip(&b).map(|(a, b)| i64::from(*a) * i64::from(*b)).sum();
         for level in Level::all() {
             assert_eq!(i64::from(level.dot_i8(&a, &b)), right, "{} {length}", level.name());
@@ -145,11 +135,11 @@ fn byte_products_are_exact() {
 
 #[test]
 fn rows_of_bytes_keep_what_is_written() {
-    let mut dice = Dice(6);
+    let mut dice = Dice::new(6);
     for dims in [1, 55, 56, 57, 64, 100, 384] {
         let mut rows = ByteRows::new(dims, 10).unwrap();
         let right: Vec<Vec<i8>> =
-            (0..10).map(|_| (0..dims).map(|_| dice.next() as i8).collect()).collect();
+            (0..10).map(|_| (0..dims).map(|_| dice.bits() as i8).collect()).collect();
         for (piece, mut chunk) in rows.chunks_mut(4).enumerate() {
             assert_eq!(chunk.count(), [4, 4, 2][piece]);
             for at in 0..chunk.count() {
@@ -181,7 +171,7 @@ fn rows_past_the_end_are_refused() {
 
 #[test]
 fn rotations_keep_inner_products() {
-    let mut dice = Dice(5);
+    let mut dice = Dice::new(5);
     for dims in [1, 2, 3, 63, 64, 65, 100, 128, 200, 256, 300, 384, 512, 768, 1000, 1280, 2000] {
         let rotation = Rotation::new(dims, 7);
         let (a, b) = (dice.unit(dims), dice.unit(dims));
@@ -217,7 +207,7 @@ fn rotations_spread_single_components() {
 /// `sqrt((π/2 - 1) / d)` times the part of `x` that is orthogonal to `r`.
 #[test]
 fn inner_products_with_codes_are_unbiased() {
-    let mut dice = Dice(6);
+    let mut dice = Dice::new(6);
     for dims in [128, 384, 1280] {
         let rotation = Rotation::new(dims, 11);
         let width = rotated_dims(dims);

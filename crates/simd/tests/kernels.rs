@@ -3,6 +3,7 @@
 
 use half::f16;
 use pgclip_simd::{CosineParts, Kernels, Level};
+use pgclip_testkit::dice::Dice;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 
@@ -58,21 +59,15 @@ fn check(a: &[f16], b: &[f16]) {
     }
 }
 
-/// A small generator with a fixed seed (SplitMix64), for the tests that walk over all lengths.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
+trait Draw {
     /// A finite number of any magnitude, or one between -1 and 1, a denormal, or an extreme.
+    fn element(&mut self) -> f16;
+    fn vector(&mut self, length: usize) -> Vec<f16>;
+}
+
+impl Draw for Dice {
     fn element(&mut self) -> f16 {
-        let bits = self.next();
+        let bits = self.bits();
         match bits % 8 {
             0..4 => f16::from_f32((bits >> 40) as f32 / (1 << 23) as f32 - 1.0),
             4 => f16::from_bits((bits >> 32) as u16 & 0x83ff),
@@ -95,7 +90,7 @@ fn finite(bits: u16) -> f16 {
 
 #[test]
 fn all_lengths_stay_within_the_bound() {
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     for length in 0..=2100 {
         check(&dice.vector(length), &dice.vector(length));
     }
@@ -124,7 +119,7 @@ fn denormals_are_not_flushed_to_zero() {
 
 #[test]
 fn alignment_does_not_matter() {
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     let (a, b) = (dice.vector(400), dice.vector(400));
     for (i, j) in (0..33).flat_map(|i| [(i, 0), (i, i), (i, 32 - i)]) {
         let length = 353;
@@ -197,7 +192,7 @@ fn rounding_is_to_nearest_even_everywhere() {
 
 #[test]
 fn conversions_of_all_lengths_fill_exactly_their_slice() {
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     for length in 0..=200 {
         let narrow = dice.vector(length);
         for level in Level::all() {
@@ -216,7 +211,7 @@ fn conversions_of_all_lengths_fill_exactly_their_slice() {
 #[test]
 fn the_first_non_finite_element_is_found_wherever_it_is() {
     for length in 0..200 {
-        let mut values = Dice(4).vector(length);
+        let mut values = Dice::new(4).vector(length);
         assert_eq!(pgclip_simd::first_non_finite(&values), None);
         for at in (0..length).rev() {
             values[at] = [f16::NAN, f16::INFINITY, f16::NEG_INFINITY][at % 3];

@@ -30,8 +30,8 @@ const ROOMS: &[&str] = &[
 
 /// The crates of the workspace. Those of tests and benches stand above all and are used by none.
 const CRATES: &[&str] = &[
-    "testkit", "simd", "hnsw", "clip", "wire", "query", "vectors", "scenes", "export", "cluster",
-    "encoder", "load", "demo",
+    "testkit", "simd", "hnsw", "clip", "wire", "query", "scenes", "export", "cluster", "encoder",
+    "load", "demo",
 ];
 
 /// What the extension is made of, beside itself: nothing that encodes, draws or trains.

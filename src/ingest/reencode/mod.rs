@@ -15,7 +15,8 @@ use pgrx::{pg_extern, pg_sys};
 
 use self::kept::Triggers;
 use super::attach::{cut, open_owned};
-use super::backfill::{self, commit, expect_commits};
+use super::backfill;
+use super::commits::{commit, expect_commits};
 use crate::catalog::extension::{Extension, qualified, quoted};
 use crate::catalog::read;
 use crate::error::Failure;

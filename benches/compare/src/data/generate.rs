@@ -1,6 +1,7 @@
-//! The generated sets: vectors of `pgclip-vectors`, as rows, queries and what is inserted later.
+//! The generated sets: vectors of `pgclip_testkit::vectors`, as rows, queries and what is inserted later.
 
-use pgclip_vectors::{Dice, World, take_out};
+use pgclip_testkit::dice::Dice;
+use pgclip_testkit::vectors::{self, World, take_out};
 
 use super::model::Model;
 use super::{Data, Vectors};
@@ -21,7 +22,7 @@ fn draw(
     stream: u64,
     one: impl Fn(&mut Dice) -> Vec<half::f16> + Sync,
 ) -> Vectors {
-    Vectors::new(dims, pgclip_vectors::draw(count, stream, one).concat())
+    Vectors::new(dims, vectors::draw(count, stream, one).concat())
 }
 
 /// Clustered images, with queries of their own kind and text-like ones.

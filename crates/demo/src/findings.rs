@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 /// Everything that one run shows.
-pub struct Report {
+pub struct Findings {
     /// For example `PostgreSQL 18.6`.
     pub server: String,
     /// Name of the model that encoded.

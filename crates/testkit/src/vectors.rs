@@ -8,12 +8,14 @@
 //! CLIP's embeddings). A **burst** is a walk from an image in small steps, with a little noise a
 //! frame: rows as one camera sends them.
 //!
-//! Everything is a function of the seed: a generator of its own for each row (SplitMix64), normal
-//! draws as sums of uniform ones, IEEE 754's exact operations alone. So the numbers do not depend on
+//! Everything is a function of the seed: a generator of its own for each row ([`Dice`]), IEEE 754's
+//! exact operations alone. So the numbers do not depend on
 //! the machine or the number of threads.
 
 use half::f16;
 use rayon::prelude::*;
+
+use crate::dice::{Dice, unit};
 
 const LATENT: usize = 64;
 /// Share of a cluster's centre in the latent draw, and of the draw's own.
@@ -25,52 +27,6 @@ const NOISE: f32 = 0.3;
 const COMMON: f32 = 0.5;
 /// Rows of a cluster, on average.
 const CLUSTER: usize = 100;
-
-/// SplitMix64.
-#[derive(Clone, Debug)]
-pub struct Dice(u64);
-
-impl Dice {
-    /// The generator of item `number` of a `stream`.
-    pub fn new(number: u64, stream: u64) -> Self {
-        let mut dice = Self(stream.wrapping_mul(0xd6e8_feb8_6659_fd93) ^ number);
-        Self(dice.next())
-    }
-
-    #[allow(clippy::should_implement_trait)] // It does not end.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform in `0..n`.
-    pub fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
-
-    /// About normal, variance one: the sum of eight uniform draws.
-    pub fn normal(&mut self) -> f32 {
-        let sum: u64 = (0..2)
-            .map(|_| self.next())
-            .map(|x| (x & 0xffff) + (x >> 16 & 0xffff) + (x >> 32 & 0xffff) + (x >> 48))
-            .sum();
-        (sum as f32 / 65536.0 - 4.0) * (12.0f32 / 8.0).sqrt()
-    }
-
-    /// A random direction of length one.
-    pub fn direction(&mut self, dims: usize) -> Vec<f32> {
-        unit((0..dims).map(|_| self.normal()).collect())
-    }
-}
-
-fn unit(mut vector: Vec<f32>) -> Vec<f32> {
-    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
-    vector.iter_mut().for_each(|x| *x /= norm);
-    vector
-}
 
 fn add(to: &mut [f32], weight: f32, other: &[f32]) {
     to.iter_mut().zip(other).for_each(|(x, y)| *x += weight * y);
@@ -96,7 +52,7 @@ const FRAMES: u64 = 6;
 impl World {
     /// The world of a set of `rows` vectors of `dims` dimensions.
     pub fn new(dims: usize, rows: usize) -> Self {
-        let mut dice = Dice::new(dims as u64, WORLD);
+        let mut dice = Dice::of_stream(dims as u64, WORLD);
         let basis = (0..LATENT)
             .map(|axis| {
                 let weight = 1.0 / (axis as f32 + 1.0).sqrt();
@@ -163,13 +119,13 @@ impl World {
         let mut lengths = Vec::new();
         let mut total = 0;
         while total < count {
-            let length = 20 + Dice::new(lengths.len() as u64, FRAMES).below(100);
+            let length = 20 + Dice::of_stream(lengths.len() as u64, FRAMES).below(100);
             total += length;
             lengths.push(length);
         }
         let burst = |(i, &length): (usize, &usize)| {
-            let mut dice = Dice::new(i as u64, FRAMES);
-            dice.next();
+            let mut dice = Dice::of_stream(i as u64, FRAMES);
+            dice.bits();
             self.burst(&mut dice, length)
         };
         let bursts: Vec<Vec<Vec<f16>>> = lengths.par_iter().enumerate().map(burst).collect();
@@ -185,7 +141,7 @@ pub fn draw(
     stream: u64,
     one: impl Fn(&mut Dice) -> Vec<f16> + Sync,
 ) -> Vec<Vec<f16>> {
-    (0..count as u64).into_par_iter().map(|i| one(&mut Dice::new(i, stream))).collect()
+    (0..count as u64).into_par_iter().map(|i| one(&mut Dice::of_stream(i, stream))).collect()
 }
 
 /// Takes `count` vectors out, evenly spaced; those and the rest.

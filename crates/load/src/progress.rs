@@ -14,7 +14,7 @@ use crate::options::Options;
 const SHOWN: u64 = 20;
 
 #[derive(Debug)]
-pub struct Report {
+pub struct Progress {
     bar: ProgressBar,
     file: Mutex<Option<csv::Writer<File>>>,
     loaded: AtomicU64,
@@ -23,7 +23,7 @@ pub struct Report {
     max_failures: u64,
 }
 
-impl Report {
+impl Progress {
     pub fn new(options: &Options) -> Result<Self> {
         let bar = ProgressBar::new(0);
         bar.set_style(
