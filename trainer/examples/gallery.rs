@@ -1,6 +1,6 @@
 //! Times exact search against building and asking a graph, for `search::graph_pays`.
 //!
-//! `cargo run --release -p pgclip-train --target-dir target/trainer --example gallery -- N D Q`
+//! `cargo run --release -p pgclip-train --target-dir target --example gallery -- N D Q`
 //! (with LIBTORCH and LIBTORCH_LIB as trainer.mk sets them): N pictures of D dimensions, Q
 //! queries, the first 10 each. Vectors are random around 1,000 centres, from a fixed seed.
 
