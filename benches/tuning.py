@@ -7,6 +7,7 @@ the folder that `make vectors` fills. Queries are those of the half `tuning`. Re
 runs, so that it may be stopped and go on.
 """
 
+import concurrent.futures
 import json
 import math
 import os
@@ -64,6 +65,19 @@ def records_at(points, recall):
     return None
 
 
+def tried(number):
+    value, off = NUMBERS[number]
+    half = value // 2 if isinstance(value, int) else value / 2
+    values = {"half": half, "twice": value * 2, "off": off}
+    if number == "least_edges":  # a share: no more than all
+        del values["twice"]
+    return {what: other for what, other in values.items() if other is not None}
+
+
+def variants():
+    return [f"{number}={other}" for number in NUMBERS for other in tried(number).values()]
+
+
 def main():
     curve, vectors, out = sys.argv[1], sys.argv[2], pathlib.Path(sys.argv[3])
     kept = out.with_suffix(".json")
@@ -73,21 +87,21 @@ def main():
         key = f"{name} {tuning}"
         if key not in known:
             known[key] = run(curve, vectors, SETS[name], tuning)
-            kept.write_text(json.dumps(known, indent=1))
             print(key, known[key], flush=True)
+            kept.write_text(json.dumps(dict(known), indent=1))
         return known[key]
+
+    # A thread a run: as many at once as there are cores.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda pair: measure(*pair), [(name, other) for other in ["", *variants()] for name in SETS]))
 
     plain = {name: measure(name, "") for name in SETS}
     columns = [(name, kind) for name in SETS for kind in plain[name] if kind != "build"]
     if len(columns) == 5:  # the generated set's text-like queries say what those of the sentences say
         columns.pop()
     lines = []
-    for number, (value, off) in NUMBERS.items():
-        whole = isinstance(value, int)
-        tried = {"half": value // 2 if whole else value / 2, "twice": value * 2, "off": off}
-        for what, other in tried.items():
-            if other is None or (number == "least_edges" and what == "twice"):
-                continue
+    for number in NUMBERS:
+        for what, other in tried(number).items():
             cells = []
             for name, kind in columns:
                 here = measure(name, f"{number}={other}")
@@ -95,7 +109,7 @@ def main():
                 cells.append(f"{here[kind]['recall'] - plain[name][kind]['recall']:+.3f}")
             builds = [measure(name, f"{number}={other}")["build"] / plain[name]["build"] for name in SETS]
             build = change(math.exp(sum(map(math.log, builds)) / len(builds)), 1.0)
-            lines.append(f"| `{number}` {value:g} | {what} | {' | '.join(cells)} | {build} |")
+            lines.append(f"| `{number}` {NUMBERS[number][0]:g} | {what} | {' | '.join(cells)} | {build} |")
     out.write_text(page(plain, columns, lines))
 
 

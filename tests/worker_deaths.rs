@@ -67,7 +67,9 @@ fn a_killed_worker_comes_back_with_the_server() -> Result<()> {
     ensure!(unsafe { libc::kill(pid, libc::SIGKILL) } == 0, "cannot kill the worker");
     let mut again = None;
     cluster.wait_for("the server", || {
-        again = cluster.connect().ok().filter(|_| client.batch_execute("").is_err());
+        // First that it has begun anew: a connection from before would be ended with the others.
+        let ended = client.batch_execute("").is_err();
+        again = if ended { cluster.connect().ok() } else { None };
         Ok(again.is_some())
     })?;
     let mut client = again.context("no connection")?;
