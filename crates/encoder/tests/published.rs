@@ -107,7 +107,7 @@ macro_rules! agree {
 }
 
 agree! {
-    clip_quickgelu resnet coca mobileclip convnext eva02 pe_core siglip xlm_roberta nllb m_clip
+    clip_quickgelu laion dfn resnet coca mobileclip mobileclip2 convnext eva02 pe_core siglip xlm_roberta nllb m_clip
     clip_optimum siglip2 jina_like siglip_weights siglip_transformers
 }
 
