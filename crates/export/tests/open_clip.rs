@@ -27,8 +27,8 @@ const FAMILIES: &[(&str, fn(&Value) -> bool, &[&str])] = &[
     ("ViTamin", |c| trunk(c, "vitamin"), &[]),
     ("other trunks of timm's", |c| trunk(c, ""), &[]),
     ("ResNet", |c| c["vision_cfg"]["layers"].is_array(), &["resnet"]),
-    ("MetaCLIP 2", |c| c["text_cfg"]["pool_type"] == "eos", &[]),
-    ("CLIPA", |c| tokens_of(c, "bert"), &[]),
+    ("MetaCLIP 2", |c| c["text_cfg"]["pool_type"] == "eos", &["metaclip2"]),
+    ("CLIPA", |c| tokens_of(c, "bert"), &["clipa"]),
     ("CLIP's ViT, QuickGELU", |c| c["quick_gelu"] == true, &["clip_quickgelu", "dfn", "open_clip"]),
     ("CLIP's ViT", |_| true, &["laion", "erf_gelu", "hugging_face"]),
 ];

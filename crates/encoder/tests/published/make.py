@@ -429,6 +429,28 @@ def xlm_r():
     hf_text("xlm_roberta", 9, config, "mean_pooler", xlm_roberta(), 77)
 
 
+def clipa():
+    """CLIPA: pictures pooled by the mean of their patches, BERT's tokeniser with its separator blanked out."""
+    text = {"context_length": 32, "pool_type": "last", "no_causal_mask": True}
+    config = small_clip({"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}, text)
+    model = shake(open_clip.CLIP(**config), 12)
+    config["text_cfg"] |= {"hf_tokenizer_name": "bert-base-uncased", "tokenizer_kwargs": {"strip_sep_token": True}}
+    tokenizer = word_piece(True)
+    encode = open_clip_ids(tokenizer, 32, "whitespace")
+    encode.strip_sep_token = True
+    immich("clipa", model, config, {}, tokenizer, encode, 32)
+
+
+def metaclip2():
+    """MetaCLIP 2: many languages, pooled at the first end of a text."""
+    text = {"context_length": 64, "pool_type": "eos", "eos_id": 2}
+    config = small_clip(text=text)
+    model = shake(open_clip.CLIP(**config), 13)
+    config["text_cfg"] |= {"hf_tokenizer_name": "facebook/xlm-v-base", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    tokenizer = xlm_roberta(64)
+    immich("metaclip2", model, config, {}, tokenizer, open_clip_ids(tokenizer, 64, "canonicalize"), 64)
+
+
 def nllb_clip():
     config = transformers.M2M100Config(
         vocab_size=VOCABULARY + 8, d_model=WIDTH, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
@@ -705,7 +727,7 @@ def faults():
 
 
 MADE = {function.__name__: function for function in (
-    quickgelu, laion, dfn, resnet, coca, mobileclip, mobileclip2, convnext, eva02, pe_core, siglip, xlm_r, nllb_clip, m_clip, clip_optimum,
+    quickgelu, laion, dfn, resnet, coca, mobileclip, mobileclip2, convnext, eva02, pe_core, siglip, xlm_r, clipa, metaclip2, nllb_clip, m_clip, clip_optimum,
     siglip2, jina, siglip_weights, siglip_transformers, faults)}
 
 if __name__ == "__main__":
