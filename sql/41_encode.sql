@@ -4,7 +4,7 @@
 CREATE FUNCTION encode_image(image bytea, model text DEFAULT NULL) RETURNS embedding
     AS 'MODULE_PATHNAME', 'encode_image_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 10000;
 COMMENT ON FUNCTION encode_image(bytea, text) IS
-    'unit-length embedding of a JPEG, PNG, WebP, BMP, TIFF or GIF image';
+    'unit-length embedding of a JPEG, PNG, WebP, BMP, TIFF, GIF or JPEG XL image, and of AVIF and HEIC where the server has libheif';
 
 CREATE FUNCTION encode_images(images bytea[], model text DEFAULT NULL) RETURNS embedding[]
     AS 'MODULE_PATHNAME', 'encode_images_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 100000;
@@ -16,10 +16,20 @@ CREATE FUNCTION encode_text(text text, model text DEFAULT NULL) RETURNS embeddin
 COMMENT ON FUNCTION encode_text(text, text) IS
     'unit-length embedding of a text exactly as it is written, without prompt enhancement';
 
+CREATE FUNCTION encode_text(text text, model text, language text) RETURNS embedding
+    AS 'MODULE_PATHNAME', 'encode_text_in_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 10000;
+COMMENT ON FUNCTION encode_text(text, text, text) IS
+    'the same of a text in a language of the model''s, such as deu_Latn, for models that have several';
+
 CREATE FUNCTION encode_texts(texts text[], model text DEFAULT NULL) RETURNS embedding[]
     AS 'MODULE_PATHNAME', 'encode_texts_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 100000;
 COMMENT ON FUNCTION encode_texts(text[], text) IS
     'unit-length embeddings of texts, encoded together; NULL stays NULL';
+
+CREATE FUNCTION encode_texts(texts text[], model text, language text) RETURNS embedding[]
+    AS 'MODULE_PATHNAME', 'encode_texts_in_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 100000;
+COMMENT ON FUNCTION encode_texts(text[], text, text) IS
+    'the same of texts in a language of the model''s';
 
 CREATE FUNCTION clip_encoder_status(
     OUT state text,
@@ -61,7 +71,7 @@ COMMENT ON COLUMN clip_status.version IS 'of the encoder';
 COMMENT ON COLUMN clip_status.uptime_seconds IS 'since the encoders start';
 COMMENT ON COLUMN clip_status.device IS 'what was asked for: auto, cpu, cuda or tensorrt';
 COMMENT ON COLUMN clip_status.runtime IS 'version of ONNX Runtime';
-COMMENT ON COLUMN clip_status.models IS 'in memory, each with the device that it runs on, the last used first';
+COMMENT ON COLUMN clip_status.models IS 'in memory, each with the device that it runs on, the size of its loaded graphs and weights, and when it was last used; the last used first';
 COMMENT ON COLUMN clip_status.connections IS 'open ones, the asking one included';
 COMMENT ON COLUMN clip_status.queued_images IS 'that wait to be put into a batch';
 COMMENT ON COLUMN clip_status.queued_texts IS 'that wait to be put into a batch';

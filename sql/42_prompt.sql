@@ -147,8 +147,9 @@ CREATE FUNCTION clip_query(
     query text,
     model text DEFAULT NULL,
     domain text DEFAULT NULL,
-    enhance boolean DEFAULT true
+    enhance boolean DEFAULT true,
+    language text DEFAULT NULL
 ) RETURNS embedding
     AS 'MODULE_PATHNAME', 'clip_query_wrapper' LANGUAGE c STABLE PARALLEL SAFE COST 1000;
-COMMENT ON FUNCTION clip_query(text, text, text, boolean) IS
+COMMENT ON FUNCTION clip_query(text, text, text, boolean, text) IS
     'unit-length embedding of a query after prompt enhancement, for ORDER BY embedding <=> …';

@@ -17,12 +17,13 @@ CREATE FUNCTION text_search(
     candidates integer DEFAULT 50,
     liked embedding[] DEFAULT NULL,
     disliked embedding[] DEFAULT NULL,
-    attributes text DEFAULT NULL
+    attributes text DEFAULT NULL,
+    language text DEFAULT NULL
 ) RETURNS TABLE (hit anyelement, score real)
     AS 'MODULE_PATHNAME', 'text_search'
     LANGUAGE c STABLE PARALLEL RESTRICTED COST 100000 ROWS 10;
-COMMENT ON FUNCTION text_search(anyelement, text, integer, boolean, text, text, text, real, boolean, jsonb, text, integer, embedding[], embedding[], text) IS
-    'the k rows of the table or view of tbl that fit a sentence best, with cosine similarity; images are NULL unless with_image; filter is an object of columns and what they must be: {"camera": "north gate", "taken_at": {">=": "2026-11-01"}, "lane": [1, 2], "note": null}; rerank (off, adaption, adaption_weighted_mean or adaption_mean) orders the first candidates anew; liked and disliked move the query; attributes restricts (hard) or nudges (soft) by the columns of what the sentence names, such as colour';
+COMMENT ON FUNCTION text_search(anyelement, text, integer, boolean, text, text, text, real, boolean, jsonb, text, integer, embedding[], embedding[], text, text) IS
+    'the k rows of the table or view of tbl that fit a sentence best, with cosine similarity; images are NULL unless with_image; filter is an object of columns and what they must be: {"camera": "north gate", "taken_at": {">=": "2026-11-01"}, "lane": [1, 2], "note": null}; rerank (off, adaption, adaption_weighted_mean or adaption_mean) orders the first candidates anew; liked and disliked move the query; attributes restricts (hard) or nudges (soft) by the columns of what the sentence names, such as colour; language is that of the sentence, for models that have several';
 
 CREATE FUNCTION image_search(
     tbl anyelement,

@@ -69,6 +69,7 @@ pub static MAX_DECODE_MEMORY: GucSetting<i32> = GucSetting::<i32>::new(2048);
 pub static ENCODER_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(300);
 pub static GPU_MEMORY_LIMIT: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_MODELS: GucSetting<i32> = GucSetting::<i32>::new(4);
+pub static MODEL_IDLE_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(0);
 pub static MAX_MEGAPIXELS: GucSetting<i32> = GucSetting::<i32>::new(100);
 pub static EXIF_ORIENTATION: GucSetting<bool> = GucSetting::<bool>::new(false);
 pub static SCALED_DECODE: GucSetting<bool> = GucSetting::<bool>::new(false);
@@ -188,6 +189,14 @@ pub fn init() {
         &MAX_MODELS,
         1..=64,
         GucFlags::default(),
+    );
+    encoder_int(
+        c"pgclip.model_idle_timeout",
+        c"Time after which the encoder unloads a model that nobody uses.",
+        c"Its memory goes back to the system, and its next use loads it again. 0: never.",
+        &MODEL_IDLE_TIMEOUT,
+        0..=2_147_483,
+        GucFlags::UNIT_S,
     );
     encoder_int(
         c"pgclip.max_megapixels",

@@ -7,8 +7,9 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pgclip_cluster::Cluster;
+use pgclip_tests::convert::convert;
 use pgclip_tests::{file, start, value};
 use postgres::Client;
 use safetensors::SafeTensors;
@@ -33,33 +34,8 @@ const PICTURES: [&str; 14] = [
 
 /// Converts the model where the server can read it, and registers it under the mode's name.
 fn register(cluster: &Cluster, client: &mut Client, resize: &str) -> Result<()> {
-    let directory = cluster.data().with_file_name(format!("model-{resize}"));
-    let converted = cluster
-        .account()
-        .command(cluster.server().program("pgclip-encoder"))
-        .arg("convert")
-        .arg(readable(cluster, "crates/export/tests/golden/erf_gelu")?)
-        .arg(&directory)
-        .args(["--resize", resize, "--exif-orientation", "off"])
-        .output()?;
-    ensure!(
-        converted.status.success(),
-        "pgclip-encoder convert: {}",
-        String::from_utf8_lossy(&converted.stderr)
-    );
-    let directory = directory.display().to_string();
-    client.execute("SELECT clip_register_model($1, $2)", &[&resize, &directory])?;
-    Ok(())
-}
-
-/// A folder of the checkout, copied into the cluster's, which its account can read.
-fn readable(cluster: &Cluster, folder: &str) -> Result<std::path::PathBuf> {
-    let copy = cluster.data().with_file_name("weights");
-    fs::create_dir_all(&copy)?;
-    for name in ["open_clip_config.json", "open_clip_model.safetensors"] {
-        fs::copy(file(folder).join(name), copy.join(name))?;
-    }
-    Ok(copy)
+    let options = ["--resize", resize, "--exif-orientation", "off"];
+    convert(cluster, client, "crates/export/tests/golden/erf_gelu", resize, &options)
 }
 
 /// One of the expected matrices, row by row.

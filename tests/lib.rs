@@ -1,6 +1,7 @@
 //! Shared by the tests beside this file: a cluster with the extension, pictures to encode, and
 //! what an error's SQLSTATE is.
 
+pub mod convert;
 pub mod queue;
 pub mod replica;
 pub mod trapdoor;

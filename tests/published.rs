@@ -5,53 +5,24 @@
 //! The folders and what is expected of them are those of `crates/encoder/tests/published`.
 
 use std::fs;
-use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use pgclip_cluster::Cluster;
+use pgclip_tests::convert::{convert, copy_folder};
 use pgclip_tests::{file, start, value};
 use postgres::Client;
 use serde_json::Value;
 
 const FOLDERS: &str = "crates/encoder/tests/published";
 
-/// Copies a published folder to where the cluster's account can read it, converts it, and registers
-/// it under the folder's name. Returns what is expected of it.
+/// Converts and registers a published folder under its name. Returns what is expected of it.
 fn register(cluster: &Cluster, client: &mut Client, name: &str) -> Result<Value> {
-    let source = cluster.data().with_file_name(format!("published-{name}"));
-    copy(&file(FOLDERS).join(name), &source)?;
-    let directory = cluster.data().with_file_name(format!("model-{name}"));
-    let expected: Value = serde_json::from_slice(&fs::read(source.join("expected.json"))?)?;
+    let folder = format!("{FOLDERS}/{name}");
+    let expected: Value = serde_json::from_slice(&fs::read(file(&folder).join("expected.json"))?)?;
     let options = expected["convert"].as_array().context("no options")?;
-    let converted = cluster
-        .account()
-        .command(cluster.server().program("pgclip-encoder"))
-        // ONNX Runtime is the one that is installed with the extension.
-        .env_remove("PGCLIP_ONNXRUNTIME")
-        .arg("convert")
-        .args([&source, &directory])
-        .args(options.iter().filter_map(Value::as_str))
-        .output()?;
-    ensure!(
-        converted.status.success(),
-        "pgclip-encoder convert: {}",
-        String::from_utf8_lossy(&converted.stderr)
-    );
-    let directory = directory.display().to_string();
-    client.execute("SELECT clip_register_model($1, $2)", &[&name, &directory])?;
+    let options: Vec<&str> = options.iter().filter_map(Value::as_str).collect();
+    convert(cluster, client, &folder, name, &options)?;
     Ok(expected)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from)? {
-        let (from, to) = (entry.as_ref().unwrap().path(), to.join(entry?.file_name()));
-        match from.is_dir() {
-            true => copy(&from, &to)?,
-            false => _ = fs::copy(from, to)?,
-        }
-    }
-    Ok(())
 }
 
 fn floats(value: &Value) -> Vec<f32> {
@@ -124,7 +95,7 @@ fn the_texts_direction_of_a_registered_model_is_known() -> Result<()> {
     register(&cluster, &mut client, "siglip_weights")?;
     let source = cluster.data().with_file_name("model-siglip_weights");
     let silent = cluster.data().with_file_name("silent");
-    copy(&source, &silent)?;
+    copy_folder(&source, &silent)?;
     let path = silent.join("clip.json");
     let mut description: Value = serde_json::from_slice(&fs::read(&path)?)?;
     assert!(description["mean_text_embedding"].is_array());
@@ -149,5 +120,77 @@ fn the_texts_direction_of_a_registered_model_is_known() -> Result<()> {
         (row.get(0), row.get(1))
     };
     assert!(text > picture, "{text} {picture}");
+    Ok(())
+}
+
+/// Searches with an nllb model once were all in the language that it was converted for.
+#[test]
+fn each_call_has_its_language() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("language"))?;
+    let folder = format!("{FOLDERS}/nllb");
+    convert(&cluster, &mut client, &folder, "nllb", &[])?;
+    convert(&cluster, &mut client, &folder, "german", &["--language", "deu_Latn"])?;
+    let mut holds = |condition: &str| -> Result<()> {
+        assert!(value::<bool>(&mut client, &format!("SELECT {condition}"))?, "{condition}");
+        Ok(())
+    };
+    let german = "encode_text('ein rotes Auto', 'german')";
+    holds(&format!("encode_text('ein rotes Auto', 'nllb', 'deu_Latn') = {german}"))?;
+    holds(&format!("encode_text('ein rotes Auto', 'nllb') <> {german}"))?;
+    holds(&format!(
+        "(encode_texts(ARRAY[NULL, 'ein rotes Auto'], 'nllb', language => 'deu_Latn'))[2] = {german}"
+    ))?;
+    holds(&format!(
+        "clip_query('ein rotes Auto', 'nllb', enhance => false, language => 'deu_Latn') = {german}"
+    ))?;
+    // A call site keeps its last query, by its language as well.
+    holds(
+        "count(DISTINCT clip_query('ein rotes Auto', 'nllb', enhance => false, language => l)) = 3
+         FROM unnest(ARRAY['deu_Latn', 'rus_Cyrl', 'eng_Latn', 'deu_Latn']) AS l",
+    )?;
+    client.batch_execute(
+        "CREATE TABLE photos (id bigint PRIMARY KEY, embedding embedding);
+         INSERT INTO photos SELECT 1, encode_text('ein rotes Auto', 'nllb', 'deu_Latn')",
+    )?;
+    let score: f32 = value(
+        &mut client,
+        "SELECT score FROM text_search(NULL::photos, 'ein rotes Auto', model => 'nllb',
+                                       enhance => false, language => 'deu_Latn')",
+    )?;
+    assert!(score > 0.9999, "{score}");
+    for (statement, told) in [
+        ("SELECT encode_text('x', 'nllb', 'tlh_Latn')", "no language \"tlh_Latn\""),
+        ("SELECT encode_text('x', NULL, 'deu_Latn')", "the model has no languages"),
+    ] {
+        let error = client.batch_execute(statement).err().context("no error")?;
+        let error = error.as_db_error().context("no error of the server's")?;
+        assert_eq!(error.code().code(), "22023", "{error:?}");
+        assert!(error.message().contains(told), "{error:?}");
+        assert!(error.hint().is_some_and(|hint| hint.contains("deu_Latn")), "{error:?}");
+    }
+    Ok(())
+}
+
+/// A model that nobody uses is unloaded after `pgclip.model_idle_timeout`; `clip_status` tells of each its
+/// size and last use.
+#[test]
+fn an_idle_model_is_unloaded() -> Result<()> {
+    let (cluster, mut client) = start(&Cluster::builder("idle"))?;
+    client.execute("SELECT encode_text('a bus')", &[])?;
+    let models: Vec<String> = value(&mut client, "SELECT models FROM clip_status")?;
+    let [model] = &models[..] else { panic!("{models:?}") };
+    for part in ["pgclip-traffic-tiny on cpu, ", " MB, last used ", " s ago"] {
+        assert!(model.contains(part), "{part:?} is not in {model}");
+    }
+    client.batch_execute("ALTER SYSTEM SET pgclip.model_idle_timeout = '1s'")?;
+    client.batch_execute("SELECT pg_reload_conf()")?;
+    cluster.wait_for("the new setting", || {
+        Ok(value::<String>(&mut client, "SHOW pgclip.model_idle_timeout")? == "1s")
+    })?;
+    client.execute("SELECT encode_text('a car')", &[])?;
+    cluster.wait_for("the model to be unloaded", || {
+        value(&mut client, "SELECT pg_catalog.cardinality(models) = 0 FROM clip_status")
+    })?;
+    client.execute("SELECT encode_text('another car')", &[])?;
     Ok(())
 }

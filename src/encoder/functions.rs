@@ -60,11 +60,31 @@ fn encode_text(
     model_name: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<Embedding>, ErrorReport> {
+    text_in(text, model_name, None, fcinfo)
+}
+
+/// `encode_text` with three arguments: a function of its own, since rights are given to the one with two.
+#[pg_extern(sql = false)]
+fn encode_text_in(
+    text: Option<&str>,
+    model_name: Option<&str>,
+    language: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
+    text_in(text, model_name, language, fcinfo)
+}
+
+fn text_in(
+    text: Option<&str>,
+    model_name: Option<&str>,
+    language: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embedding>, ErrorReport> {
     let Some(text) = text else { return Ok(None) };
     // SAFETY: as above.
     let known = unsafe { site::of_call(fcinfo) };
-    let model = site::model(known, fcinfo, model_name, Encoding::Texts)?;
-    Ok(requests::texts(model, &[text])?.pop())
+    let model = site::model(known, fcinfo, model_name, Encoding::Texts)?.in_language(language)?;
+    Ok(requests::texts(&model, &[text])?.pop())
 }
 
 #[pg_extern(sql = false)]
@@ -73,13 +93,33 @@ fn encode_texts(
     model_name: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<Embeddings>, ErrorReport> {
+    texts_in(texts, model_name, None, fcinfo)
+}
+
+/// `encode_texts` with three arguments.
+#[pg_extern(sql = false)]
+fn encode_texts_in(
+    texts: Option<Array<'_, &str>>,
+    model_name: Option<&str>,
+    language: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embeddings>, ErrorReport> {
+    texts_in(texts, model_name, language, fcinfo)
+}
+
+fn texts_in(
+    texts: Option<Array<'_, &str>>,
+    model_name: Option<&str>,
+    language: Option<&str>,
+    fcinfo: pg_sys::FunctionCallInfo,
+) -> Result<Option<Embeddings>, ErrorReport> {
     let Some(texts) = texts else { return Ok(None) };
     limits::check("elements to encode", texts.len(), limits::ITEMS)?;
     // SAFETY: as above.
     let known = unsafe { site::of_call(fcinfo) };
-    let model = site::model(known, fcinfo, model_name, Encoding::Texts)?;
+    let model = site::model(known, fcinfo, model_name, Encoding::Texts)?.in_language(language)?;
     let given: Vec<&str> = texts.iter().flatten().collect();
-    let mut embeddings = requests::texts(model, &given)?.into_iter();
+    let mut embeddings = requests::texts(&model, &given)?.into_iter();
     let all = texts.iter().map(|text| text.and_then(|_| embeddings.next()));
     Ok(Some(Embeddings(all.collect())))
 }
@@ -126,7 +166,16 @@ fn clip_status() -> TableIterator<
     };
     let status = answer.as_ref();
     let state = if status.is_some() { "running" } else { "down" };
-    let model = |model: &LoadedModel| format!("{} on {}", model.name, model.device);
+    let model = |model: &LoadedModel| {
+        let LoadedModel { name, device, bytes, idle_seconds, .. } = model;
+        // Nothing of it is loaded before its first image or text.
+        let state = match device.is_empty() {
+            true => "not loaded".to_owned(),
+            false => format!("on {device}"),
+        };
+        let size = bytes.div_ceil(1 << 20);
+        format!("{name} {state}, {size} MB, last used {idle_seconds:.0} s ago")
+    };
     TableIterator::once((
         state.to_owned(),
         status.map(|s| s.pid as i32),

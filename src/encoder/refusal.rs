@@ -47,7 +47,7 @@ fn code(kind: ErrorKind) -> Code {
         ErrorKind::ModelDigestMismatch | ErrorKind::ModelRefused | ErrorKind::FileChanged => {
             Code::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
         }
-        ErrorKind::ModelInvalid => Code::ERRCODE_INVALID_PARAMETER_VALUE,
+        ErrorKind::ModelInvalid | ErrorKind::NoLanguage => Code::ERRCODE_INVALID_PARAMETER_VALUE,
         ErrorKind::RuntimeMissing | ErrorKind::DeviceMissing | ErrorKind::VersionMismatch => {
             Code::ERRCODE_SYSTEM_ERROR
         }
@@ -58,7 +58,7 @@ fn code(kind: ErrorKind) -> Code {
 fn own_hint(kind: ErrorKind) -> Option<String> {
     Some(match kind {
         ErrorKind::BadImage => {
-            "The value must be the whole of a JPEG, PNG, WebP, BMP, TIFF or GIF file.".into()
+            "The value must be the whole of a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF, JPEG XL or HEIC file.".into()
         }
         ErrorKind::UnsupportedImage => {
             "Convert the image, for instance to PNG with 8 bits a sample or to JPEG.".into()
@@ -97,6 +97,9 @@ fn own_hint(kind: ErrorKind) -> Option<String> {
         ErrorKind::OutOfMemory => {
             "Lower \"pgclip.max_batch\" or \"pgclip.max_models\", or give the device more memory."
                 .into()
+        }
+        ErrorKind::NoLanguage => {
+            "A language is named as the model's tokenizer.json names it, such as deu_Latn.".into()
         }
         ErrorKind::RuntimeMissing => "Set \"pgclip.onnxruntime_path\".".into(),
         ErrorKind::DeviceMissing => "Set \"pgclip.device\" to auto or cpu.".into(),

@@ -1,6 +1,8 @@
 //! The models that are registered: looked up by name, with the rights of the extension's owner,
 //! since directories on the server are nobody else's business.
 
+use std::borrow::Cow;
+
 use pgclip_wire::protocol::ModelRef;
 use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 
@@ -29,6 +31,16 @@ pub struct Model {
 }
 
 impl Model {
+    /// The model for texts in a language, where one is named. Whether it has that language the encoder
+    /// knows.
+    pub fn in_language(&self, language: Option<&str>) -> Result<Cow<'_, Self>, Failure> {
+        limits::option("language", language)?;
+        let Some(language) = language else { return Ok(Cow::Borrowed(self)) };
+        let mut model = self.clone();
+        model.reference.language = Some(language.to_owned());
+        Ok(Cow::Owned(model))
+    }
+
     /// The digest in hexadecimal, as bindings carry it.
     pub fn digest(&self) -> String {
         self.reference.digest.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -67,7 +79,7 @@ pub fn find(extension: &Extension, name: &str) -> Result<Option<Model>, Failure>
         let digest = digest.and_then(|bytes| bytes.try_into().ok()).unwrap_or_default();
         Ok(Model {
             name: name.to_owned(),
-            reference: ModelRef { directory, digest },
+            reference: ModelRef { directory, digest, language: None },
             dimensions: row.get::<i32>(2)?.unwrap_or_default() as usize,
             logit_scale: row.get(3)?.unwrap_or_default(),
             logit_bias: row.get(6)?,

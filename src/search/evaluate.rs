@@ -39,7 +39,7 @@ const OPTIONS: [&str; 6] =
     ["embedding_column", "model", "min_score", "filter", "rerank", "candidates"];
 
 /// Further ones of `text_search`.
-const TEXT_OPTIONS: [&str; 3] = ["enhance", "domain", "attributes"];
+const TEXT_OPTIONS: [&str; 4] = ["enhance", "domain", "attributes", "language"];
 
 /// A relation of the evaluation.
 struct Table {
@@ -400,7 +400,9 @@ fn measure(
     // SAFETY: a catalog lookup for a relation that is locked.
     let row_type = unsafe { pg_sys::get_rel_type_id(searched.relation) };
     let (column, model) = (told.embedding_column.as_deref(), told.model.as_deref());
-    let source = Source::of_row_type(extension, row_type, column, model)?;
+    let mut source = Source::of_row_type(extension, row_type, column, model)?;
+    let language = given.text("language")?;
+    source.model = source.model.in_language(language.as_deref())?.into_owned();
     let attributes = Attributes::new(given.text("attributes")?.as_deref(), given.candidates()?)?;
     let enhance = given.value("enhance", "true or false", |text| text.parse().ok())?;
     let (enhance, domain) = (enhance.unwrap_or(true), given.text("domain")?);

@@ -26,6 +26,7 @@ struct Query {
     text: String,
     digest: [u8; 32],
     domain: Option<String>,
+    language: Option<String>,
     enhance: bool,
     moment: Moment,
 }
@@ -36,18 +37,21 @@ fn clip_query(
     model_name: Option<&str>,
     domain: Option<&str>,
     enhance: Option<bool>,
+    language: Option<&str>,
     fcinfo: pg_sys::FunctionCallInfo,
 ) -> Result<Option<Embedding>, ErrorReport> {
     let Some(text) = text else { return Ok(None) };
     // SAFETY: our own call; nothing else of this function uses `fn_extra`.
     let own = unsafe { site::of_call::<Site>(fcinfo) };
     let model = site::model(&mut own.model, fcinfo, model_name, Encoding::Texts)?;
+    let model = model.in_language(language)?;
     limits::text(text)?;
     limits::option("domain", domain)?;
     let query = Query {
         text: text.to_owned(),
         digest: model.reference.digest,
         domain: domain.map(str::to_owned),
+        language: language.map(str::to_owned),
         enhance: enhance.unwrap_or(true),
         moment: Moment::now(),
     };
@@ -55,7 +59,7 @@ fn clip_query(
         Some((known, elements)) if *known == query => Ok(Some(requests::to_embedding(elements)?)),
         _ => {
             let extension = Extension::of_call(fcinfo);
-            let embedding = prompt::embed(&extension, model, text, domain, query.enhance)?;
+            let embedding = prompt::embed(&extension, &model, text, domain, query.enhance)?;
             own.query = Some((query, embedding.as_slice().to_vec()));
             Ok(Some(embedding))
         }

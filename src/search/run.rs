@@ -213,7 +213,7 @@ unsafe fn run(fcinfo: pg_sys::FunctionCallInfo, search: Search) -> Result<(), Fa
 }
 
 /// `text_search(tbl, query, k, enhance, domain, embedding_column, model, min_score, with_image,
-/// filter, rerank, candidates, liked, disliked, attributes)`
+/// filter, rerank, candidates, liked, disliked, attributes, language)`
 ///
 /// # Safety
 /// `fcinfo` must be the call's own.
@@ -234,7 +234,9 @@ unsafe fn by_text(fcinfo: pg_sys::FunctionCallInfo) -> Result<(), Failure> {
         let enhance = pg_getarg(fcinfo, 3).unwrap_or(true);
         let domain = arguments::text(fcinfo, 4, "domain")?;
         let extension = Extension::of_call(fcinfo);
-        let source = source(fcinfo, &extension, &options)?;
+        let mut source = source(fcinfo, &extension, &options)?;
+        let language = arguments::text(fcinfo, 15, "language")?;
+        source.model = source.model.in_language(language.as_deref())?.into_owned();
         let filter = Filter::of_call(fcinfo, 9, &source, PARAMETERS + 1)?;
         let attributes = Attributes::of_call(fcinfo, 14, 11)?;
         let feedback = Feedback::of_call(fcinfo, 12, &source.model)?;

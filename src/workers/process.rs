@@ -46,6 +46,7 @@ pub fn command_line() -> Vec<OsString> {
         ("--max-memory", settings::MAX_REQUEST_MEMORY.get()),
         ("--max-decode-memory", settings::MAX_DECODE_MEMORY.get()),
         ("--max-models", settings::MAX_MODELS.get()),
+        ("--model-idle-timeout", settings::MODEL_IDLE_TIMEOUT.get()),
         ("--max-megapixels", settings::MAX_MEGAPIXELS.get()),
         ("--gpu-memory", settings::GPU_MEMORY_LIMIT.get()),
         ("--max-connections", connections),

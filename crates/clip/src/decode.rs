@@ -5,11 +5,14 @@
 //! hold, the answer is an image or an error that says what was found. The modes are Pillow's
 //! because open_clip resizes in them (see `preprocess`); each format has a file of its own.
 
+pub(crate) mod bmff;
 mod bmp;
 mod foreign;
 mod gif;
+mod heif;
 mod idct;
 mod jpeg;
+mod jxl;
 mod libjpeg;
 mod orient;
 mod png;
@@ -132,6 +135,10 @@ pub enum Format {
     Bmp,
     Tiff,
     Gif,
+    Jxl,
+    /// AVIF, and telephones' HEIC and its kin, where the system has libheif.
+    Avif,
+    Heif,
 }
 
 impl fmt::Display for Format {
@@ -143,6 +150,9 @@ impl fmt::Display for Format {
             Self::Bmp => "BMP",
             Self::Tiff => "TIFF",
             Self::Gif => "GIF",
+            Self::Avif => "AVIF",
+            Self::Jxl => "JPEG XL",
+            Self::Heif => "HEIC",
         })
     }
 }
@@ -167,7 +177,8 @@ pub enum DecodeError {
     TooLarge { what: String, limit: String },
 }
 
-/// Decodes an image: JPEG, PNG, WebP, BMP, TIFF or GIF (the first frame or page).
+/// Decodes an image: JPEG, PNG, WebP, BMP, TIFF, GIF or JPEG XL (the first frame or page), or AVIF and
+/// HEIC where the system has libheif.
 pub fn decode(bytes: &[u8], limits: &Limits) -> Result<Decoded, DecodeError> {
     decode_least(bytes, limits, None)
 }
@@ -197,6 +208,8 @@ fn decode_least(bytes: &[u8], limits: &Limits, least: Option<u32>) -> Result<Dec
         Format::Bmp => bmp::decode(bytes, limits),
         Format::Tiff => tiff::decode(bytes, limits),
         Format::WebP => webp::decode(bytes, limits),
+        Format::Jxl => jxl::decode(bytes, limits),
+        Format::Avif | Format::Heif => heif::decode(bytes, limits, format),
     }));
     decoded.unwrap_or_else(|_| {
         Err(DecodeError::Corrupt { format, message: "the decoder gave up on it".into() })
@@ -216,6 +229,29 @@ pub fn sniff(bytes: &[u8]) -> Result<Format, DecodeError> {
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Ok(Format::WebP),
         [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => Ok(Format::Tiff),
         [b'B', b'M', _, _, _, _, _, _, _, _, _, _, _, _, 12..=124, 0, 0, 0, ..] => Ok(Format::Bmp),
+        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => Ok(Format::Jxl),
+        [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', b'f' | b's', ..] => Ok(Format::Avif),
+        // These may hold either; which one the brands tell that come after.
+        [_, _, _, _, b'f', b't', b'y', b'p', b'm', b'i' | b's', b'f', b'1', ..] => {
+            let avif =
+                head.get(16..).unwrap_or_default().chunks_exact(4).any(|brand| brand == b"avif");
+            Ok(if avif { Format::Avif } else { Format::Heif })
+        }
+        [
+            _,
+            _,
+            _,
+            _,
+            b'f',
+            b't',
+            b'y',
+            b'p',
+            b'h',
+            b'e',
+            b'i' | b'v',
+            b'c' | b'x' | b'm' | b's',
+            ..,
+        ] => Ok(Format::Heif),
         _ => match foreign::name(bytes) {
             Some(found) => Err(DecodeError::Unsupported { found: found.into() }),
             None => Err(DecodeError::NotAnImage { found: format!("{} bytes", bytes.len()) }),

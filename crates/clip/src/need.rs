@@ -6,8 +6,9 @@
 //! no decoder gets beyond it; [`Need::limits`] sees to that.
 
 use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Range;
 
-use crate::decode::{DecodeError, Format, Limits, sniff};
+use crate::decode::{DecodeError, Format, Limits, bmff, sniff};
 
 /// What decoding and resizing take beside the image's own bytes and the result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +93,8 @@ pub fn need(source: &mut (impl Read + Seek), oriented: bool) -> io::Result<Need>
         Ok(Format::WebP) => webp(&head),
         Ok(Format::Tiff) => header.tiff(&head),
         Ok(Format::Jpeg) => header.jpeg(),
+        Ok(Format::Avif | Format::Heif) => header.heif(),
+        Ok(Format::Jxl) => header.jxl(),
         Err(_) => None,
     };
     Ok(found.map_or(Need { width: 0, height: 0, bytes: BASE }, |pixel| pixel.need(oriented)))
@@ -172,6 +175,26 @@ fn webp(head: &[u8; 32]) -> Option<Pixel> {
     }
 }
 
+/// Tenths of a byte a pixel while it is decoded, with the result.
+const HEIF: u64 = 160;
+const JXL: u64 = 400;
+
+/// Bits from the lowest of each byte on; zeros where there are no more.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn take(&mut self, count: usize) -> u64 {
+        let bit =
+            |at: usize| u64::from(self.bytes.get(at / 8).copied().unwrap_or(0) >> (at % 8) & 1);
+        let number = (0..count).map(|n| bit(self.at + n) << n).sum();
+        self.at += count;
+        number
+    }
+}
+
 /// Reads here and there in a file.
 struct Header<'a, S> {
     source: &'a mut S,
@@ -231,6 +254,69 @@ impl<S: Read + Seek> Header<'_, S> {
                 length => at += 1 + u64::from(length),
             }
         }
+    }
+
+    /// Where the next box begins, its type and its content, if it is whole as far as it is told.
+    fn next_box(&mut self, at: u64) -> Option<([u8; 4], Range<u64>)> {
+        let head: [u8; 16] = self.at_most(at).ok()?;
+        self.steps += 1;
+        let (kind, content) = bmff::header(&head, u64::MAX - at)?;
+        let content = at.checked_add(content.start)?..at.checked_add(content.end)?;
+        (self.steps < MOST_STEPS).then_some((kind, content))
+    }
+
+    /// AVIF and HEIC: what the `meta` box says of the primary picture.
+    fn heif(&mut self) -> Option<Pixel> {
+        let mut at = 0;
+        let content = loop {
+            match self.next_box(at)? {
+                (kind, content) if kind == *b"meta" => break content,
+                (_, content) => at = content.end,
+            }
+        };
+        let length = (content.end - content.start).min(bmff::MOST_META);
+        let mut meta = Vec::new();
+        self.source.seek(SeekFrom::Start(content.start)).ok()?;
+        self.source.take(length).read_to_end(&mut meta).ok()?;
+        let picture = bmff::picture(&meta)?;
+        let (width, height) = (u64::from(picture.width), u64::from(picture.height));
+        let (width, height) = if picture.turned { (height, width) } else { (width, height) };
+        let channels = if picture.alpha { 4 } else { 3 };
+        Some(Pixel { width, height, decoding: HEIF, channels, part: meta.len() as u64 })
+    }
+
+    /// JPEG XL: the first bits of its code stream, by itself or in the first box that holds some.
+    fn jxl(&mut self) -> Option<Pixel> {
+        let mut at = 0;
+        if self.at::<2>(0)? != [0xff, 0x0a] {
+            at = loop {
+                match self.next_box(at)? {
+                    (kind, content) if kind == *b"jxlc" => break content.start,
+                    // A number stands before a part.
+                    (kind, content) if kind == *b"jxlp" => break content.start + 4,
+                    (_, content) => at = content.end,
+                }
+            };
+        }
+        let bytes: [u8; 32] = self.at_most(at + 2).ok()?;
+        let mut bits = Bits { bytes: &bytes, at: 0 };
+        let small = bits.take(1) == 1;
+        let side = |bits: &mut Bits<'_>| match small {
+            true => 8 * (bits.take(5) + 1),
+            false => {
+                let wide = [9, 13, 18, 30][bits.take(2) as usize];
+                bits.take(wide) + 1
+            }
+        };
+        let height = side(&mut bits);
+        let (times, by) = [(0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1)]
+            [bits.take(3) as usize];
+        let width = if by == 0 { side(&mut bits) } else { height * times / by };
+        // Not all metadata are the usual ones, there are more of them, and the orientation is first.
+        let extra = bits.take(1) == 0 && bits.take(1) == 1;
+        let turned = extra && bits.take(3) >= 4;
+        let (width, height) = if turned { (height, width) } else { (width, height) };
+        Some(Pixel { width, height, decoding: JXL, channels: 4, part: 0 })
     }
 
     /// The frame header, and whether the first scan has all components.

@@ -5,6 +5,7 @@
 //! model's description says, a text has bounds before the file's rules are let at it, and whatever
 //! they do to it ends as an error of that text.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fancy_regex::Regex;
@@ -18,6 +19,8 @@ use crate::tokenize::{MAX_TEXT_BYTES, basic_clean, is_python_space};
 pub const MAX_FILE_BYTES: u64 = 128 << 20;
 /// Bytes of a cleaned text that are tokenised, some twenty for each of the most tokens there can be.
 const MAX_BYTES: usize = 100_000;
+/// Languages that a message lists.
+const LISTED: usize = 12;
 /// How many times longer replacements may make a text.
 const MAX_GROWTH: usize = 4096;
 
@@ -33,6 +36,8 @@ pub struct FileTokenizer {
     clean: Vec<Clean>,
     prefix: String,
     zeroed: Option<i64>,
+    /// The tokens of languages, where the model has some, and the one that stands at each text.
+    languages: Option<(BTreeMap<String, u32>, u32)>,
     /// Patterns whose search may go on without end. The library takes one that was given up for one
     /// that was not found, and would split the text otherwise than the model's own tokeniser.
     hard: Vec<Regex>,
@@ -60,6 +65,7 @@ impl FileTokenizer {
         for key in ["padding", "truncation"] {
             described[key] = Value::Null;
         }
+        let languages = languages(&mut described);
         let mut hard = Vec::new();
         collect_hard(&described, &mut hard).map_err(fail)?;
         let library = guarded(|| serde_json::from_value(described).map_err(|e| e.to_string()))
@@ -69,6 +75,7 @@ impl FileTokenizer {
             clean: config.clean.clone(),
             prefix: config.prefix.clone(),
             zeroed: config.zeroed.map(i64::from),
+            languages,
             hard,
         };
         let truncation = TruncationParams { max_length: context_length, ..Default::default() };
@@ -92,6 +99,34 @@ impl FileTokenizer {
 
     /// The ids of a text, special ones among them, cut to the context length and not filled up.
     pub fn encode(&self, text: &str) -> Result<Vec<i64>, TokensError> {
+        self.encode_in(text, None)
+    }
+
+    /// The id of a language's token in place of which it stands, or why there is none.
+    pub fn language(&self, name: &str) -> Result<(u32, u32), TokensError> {
+        let shown = shorten(name);
+        let Some((languages, usual)) = &self.languages else {
+            let message = format!("the model has no languages, so that no text is in \"{shown}\"");
+            return Err(TokensError(message));
+        };
+        if let Some(id) = languages.get(name) {
+            return Ok((*id, *usual));
+        }
+        let known: Vec<&str> = languages.keys().map(String::as_str).collect();
+        let mut list = known[..known.len().min(LISTED)].join(", ");
+        if known.len() > LISTED {
+            list += &format!(" and {} more", known.len() - LISTED);
+        }
+        Err(TokensError(format!("the model has no language \"{shown}\": it has {list}")))
+    }
+
+    /// The same of a text in a language: its token, and the one in whose place it stands, are those
+    /// of [`language`](Self::language).
+    pub fn encode_in(
+        &self,
+        text: &str,
+        language: Option<(u32, u32)>,
+    ) -> Result<Vec<i64>, TokensError> {
         let mut text = cleaned(text, &self.clean);
         text.truncate(text.floor_char_boundary(MAX_BYTES));
         if !self.prefix.is_empty() {
@@ -105,8 +140,18 @@ impl FileTokenizer {
         let encoded = encoded.map_err(|message| {
             TokensError(format!("the text cannot be tokenised: {}", shorten(&message)))
         })?;
+        let mut ids = encoded.get_ids().to_vec();
+        if let Some((language, usual)) = language {
+            // The template's own token, and not one that the text spells.
+            let special = encoded.get_special_tokens_mask();
+            for (id, special) in ids.iter_mut().zip(special) {
+                if *special == 1 && *id == usual {
+                    *id = language;
+                }
+            }
+        }
         let id = |&id: &u32| Some(i64::from(id)).filter(|id| Some(*id) != self.zeroed).unwrap_or(0);
-        Ok(encoded.get_ids().iter().map(id).collect())
+        Ok(ids.iter().map(id).collect())
     }
 }
 
@@ -197,10 +242,6 @@ fn set_language(described: &mut Value, language: &str) -> Result<(), String> {
         .ok_or_else(|| format!("there is no token \"{}\" for the language", shorten(language)))?;
     let template = template(&mut described["post_processor"])
         .ok_or("post_processor is no template that a language could be put into")?;
-    let is_language = |name: &str| {
-        let (language, script) = name.split_once('_').unwrap_or_default();
-        language.len() == 3 && script.len() == 4
-    };
     let mut replaced = false;
     for list in ["single", "pair"] {
         for piece in template[list].as_array_mut().into_iter().flatten() {
@@ -217,6 +258,29 @@ fn set_language(described: &mut Value, language: &str) -> Result<(), String> {
     template["special_tokens"][language] =
         serde_json::json!({"id": language, "ids": [id], "tokens": [language]});
     Ok(())
+}
+
+/// Whether a token is called as languages are, by three letters and four of their script.
+fn is_language(name: &str) -> bool {
+    let (language, script) = name.split_once('_').unwrap_or_default();
+    language.len() == 3 && script.len() == 4
+}
+
+/// The tokens of languages, and which of them stands at each text; `None` where none does.
+fn languages(described: &mut Value) -> Option<(BTreeMap<String, u32>, u32)> {
+    let usual = template(&mut described["post_processor"])?["single"]
+        .as_array()?
+        .iter()
+        .filter_map(|piece| piece["SpecialToken"]["id"].as_str())
+        .find(|name| is_language(name))?
+        .to_owned();
+    let added = described["added_tokens"].as_array()?.iter();
+    let names = added.filter_map(|token| token["content"].as_str());
+    let names = names.filter(|name| is_language(name)).chain([&usual[..]]);
+    let known: BTreeMap<String, u32> =
+        names.filter_map(|name| Some((name.to_owned(), token_id(described, name)?))).collect();
+    let usual = *known.get(&usual)?;
+    Some((known, usual))
 }
 
 /// The template among the post-processors.

@@ -68,11 +68,7 @@ fn bytes_that_are_no_image_are_not_shown() {
 #[test]
 fn other_formats_are_unsupported_by_name() {
     for (bytes, name) in [
-        (&b"\0\0\0\x1cftypavif\0\0\0\0mif1miaf"[..], "AVIF"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIF"),
-        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
-        (b"\xff\x0a\x00", "JPEG XL"),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (&b"\0\0\0\x0cjP  \r\n\x87\n"[..], "JPEG 2000"),
         (b"\0\0\x01\0\x01\0\x10\x10", "ICO"),
         (b"8BPS\0\x01", "PSD"),
         (b"%PDF-1.7 and so on", "PDF"),

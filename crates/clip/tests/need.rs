@@ -115,7 +115,10 @@ fn what_is_promised_is_enough_and_not_much_more() {
             read += 1;
             let size = (u64::from(decoded.width), u64::from(decoded.height));
             assert_eq!((need.width, need.height), size, "{name}");
-            if need.bytes as f64 > 3.5 * peak as f64 + 3e6 {
+            // libheif's own memory is not counted here, so of AVIF only the promise's size is held.
+            if name.ends_with(".avif") {
+                assert!(promised < 20.0, "{name}: {promised} bytes a pixel");
+            } else if need.bytes as f64 > 3.5 * peak as f64 + 3e6 {
                 wrong.push(format!("{name} took {peak} bytes of {} promised", need.bytes));
             }
         }

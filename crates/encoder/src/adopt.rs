@@ -144,7 +144,7 @@ fn texts(model: &Model, tower: &Tower) -> Result<[Feed<'static>; 3]> {
     let tokens = model.tokens().map_err(|failure| anyhow::anyhow!("{}", failure.message))?;
     let mut ids = Vec::new();
     for text in TEXTS {
-        let encoded = tokens.encode(text, length);
+        let encoded = tokens.encode(text, None, length);
         ids.push(encoded.map_err(|error| anyhow::anyhow!("{}", error.message))?);
     }
     let feed = |ids: &[Vec<i64>]| tokens.batch(tower, ids, length);

@@ -152,7 +152,8 @@ impl Bench<'_> {
 
     fn batch<T>(&self, items: Vec<T>) -> Batch<T> {
         let digest = self.model.digest();
-        let model = ModelRef { directory: self.options.directory.display().to_string(), digest };
+        let directory = self.options.directory.display().to_string();
+        let model = ModelRef { directory, digest, language: None };
         let slots = (0..items.len()).map(|index| Slot { ticket: TICKET, index }).collect();
         Batch { model, slots, items }
     }

@@ -205,7 +205,7 @@ mod tests {
     fn every_request_with_content_is_charged() {
         let (mut client, server) = UnixStream::pair().unwrap();
         let mut connection = Connection::new(1, server).unwrap();
-        let model = ModelRef { directory: "/m".into(), digest: [7; 32] };
+        let model = ModelRef { directory: "/m".into(), digest: [7; 32], language: None };
         let texts = Request::Texts { id: 5, model, texts: vec!["x".repeat(200)] };
         let frame = encode_frame(&texts).unwrap();
         let hello = encode_frame(&Request::Hello { version: VERSION }).unwrap();

@@ -14,8 +14,8 @@ use clap::{Args, ValueEnum};
 use pgclip_clip::model::{Interpolation, ResizeMode};
 use pgclip_clip::towers::BatchSize;
 use pgclip_export::{
-    Activation, Architecture, Draft, Graphs, Options, Preprocessing, Summary, Tower, holds_graphs,
-    holds_weights,
+    Activation, Architecture, Draft, Graphs, Options, Preprocessing, Stated, Summary, Tower,
+    holds_graphs, holds_weights,
 };
 
 #[derive(Args, Debug)]
@@ -65,6 +65,13 @@ pub struct ConvertOptions {
     /// shortest side to size, bicubic, and the centre of it, with this mean and deviation
     #[arg(long, value_enum)]
     preprocess: Option<Preprocess>,
+    /// Of weights with one of open_clip's model configurations: the tag that open_clip publishes them
+    /// under, such as openai or laion2b_s34b_b79k, which tells preprocessing and activation
+    #[arg(long, value_name = "TAG")]
+    pretrained: Option<String>,
+    /// Of weights, where nothing tells it: the function between the layers of a block's perceptron
+    #[arg(long, value_enum)]
+    activation: Option<ActivationName>,
     /// How images become square: cropped at the sides, padded with black, or squashed [default: as
     /// the description says]
     #[arg(long, value_enum)]
@@ -116,6 +123,13 @@ enum Preprocess {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum ActivationName {
+    Gelu,
+    /// That of OpenAI's own weights
+    QuickGelu,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum Resize {
     Crop,
     Pad,
@@ -130,11 +144,18 @@ pub fn run(options: &ConvertOptions) -> anyhow::Result<()> {
             Precision::Fp16 => pgclip_export::Precision::Fp16,
             Precision::Fp16Storage => pgclip_export::Precision::Fp16Storage,
         },
-        preprocessing: options.preprocess.map(|preprocess| match preprocess {
-            Preprocess::Openai => Preprocessing::openai(),
-            Preprocess::Imagenet => Preprocessing::imagenet(),
-            Preprocess::Inception => Preprocessing::inception(),
-        }),
+        stated: Stated {
+            preprocessing: options.preprocess.map(|preprocess| match preprocess {
+                Preprocess::Openai => Preprocessing::openai(),
+                Preprocess::Imagenet => Preprocessing::imagenet(),
+                Preprocess::Inception => Preprocessing::inception(),
+            }),
+            activation: options.activation.map(|activation| match activation {
+                ActivationName::Gelu => Activation::Gelu,
+                ActivationName::QuickGelu => Activation::QuickGelu,
+            }),
+            tag: options.pretrained.clone(),
+        },
         resize: options.resize.map(|resize| match resize {
             Resize::Crop => ResizeMode::Crop,
             Resize::Pad => ResizeMode::Pad,
@@ -153,6 +174,7 @@ pub fn run(options: &ConvertOptions) -> anyhow::Result<()> {
     let ConvertOptions { source, config, directory, .. } = options;
     let models = Models::new(&EngineOptions::on_cpu(options.onnxruntime()), Confinement::none());
     let (mut draft, what) = if takes_graphs(options)? {
+        options.refuse_options_of_weights()?;
         models.runtime.version().map_err(|failure| {
             anyhow::anyhow!(
                 "{}; graphs are probed with it: name it with --onnxruntime",
@@ -190,6 +212,18 @@ impl ConvertOptions {
             .filter_map(|folder| Some(programs?.join(folder).join("libonnxruntime.so")))
             .find(|path| path.is_file())
             .unwrap_or_else(|| "libonnxruntime.so".into())
+    }
+
+    /// Options that graphs have no use for are not overlooked.
+    fn refuse_options_of_weights(&self) -> anyhow::Result<()> {
+        let given = [
+            ("--pretrained", self.pretrained.is_some()),
+            ("--activation", self.activation.is_some()),
+        ];
+        for (option, given) in given {
+            ensure!(!given, "{option} is for weights, and {} are graphs", self.source.display());
+        }
+        Ok(())
     }
 
     /// Options that weights answer themselves are not overlooked.

@@ -18,7 +18,7 @@ pub fn texts_direction(model: &Model) -> Result<Vec<f32>, Failure> {
     let captions: Vec<String> = CAPTIONS.lines().map(str::to_owned).collect();
     let mut sum = vec![0f64; model.dimensions()];
     for batch in captions.chunks(BATCH) {
-        for embedding in encode::texts(model, batch)? {
+        for embedding in encode::texts(model, None, batch)? {
             let bytes = embedding.map_err(|error| Failure::new(error.kind, error.message))?;
             for (sum, half) in sum.iter_mut().zip(bytes.as_chunks::<2>().0) {
                 *sum += f16::from_le_bytes(*half).to_f64();

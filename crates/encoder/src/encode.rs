@@ -249,12 +249,18 @@ pub fn infer(prepared: Prepared) -> Result<Vec<ItemResult>, Failure> {
         0 => Vec::new(),
         _ => model.image()?.run(&Feed::Pixels { shape, pixels: pixels.into() })?,
     };
+    model.touch();
     Ok(merge(errors, &embeddings, model.dimensions()))
 }
 
-/// Runs texts through the text tower: a result for each.
-pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure> {
+/// Runs texts of one language through the text tower: a result for each.
+pub fn texts(
+    model: &Model,
+    language: Option<&str>,
+    texts: &[String],
+) -> Result<Vec<ItemResult>, Failure> {
     let tokens = model.tokens()?;
+    let language = tokens.language(language)?;
     let mut good = Vec::with_capacity(texts.len());
     let errors: Vec<Option<ItemError>> = texts
         .iter()
@@ -264,7 +270,7 @@ pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure
                     format!("the text has {} bytes, the limit is {MAX_TEXT_BYTES}", text.len());
                 return Some(ItemError { kind: ErrorKind::TextTooLong, message });
             }
-            match tokens.encode(text, model.context_length()) {
+            match tokens.encode(text, language, model.context_length()) {
                 Ok(ids) => {
                     good.push(ids);
                     None
@@ -277,6 +283,7 @@ pub fn texts(model: &Model, texts: &[String]) -> Result<Vec<ItemResult>, Failure
         0 => Vec::new(),
         _ => ids(model, &*model.text()?, &good)?,
     };
+    model.touch();
     Ok(merge(errors, &embeddings, model.dimensions()))
 }
 
@@ -297,7 +304,7 @@ pub fn ids(model: &Model, tower: &Tower, texts: &[Vec<i64>]) -> Result<Vec<f32>,
 /// Whether a text tower gives a text the same embedding with and without its padding. One with a
 /// causal mask does; one made elsewhere may take any length and have none.
 pub fn ignores_padding(tower: &Tower, tokens: &Tokens, length: usize) -> bool {
-    let Ok(ids) = tokens.encode("a probe", length) else { return false };
+    let Ok(ids) = tokens.encode("a probe", None, length) else { return false };
     let own = ids.len();
     let run = |length| tower.run(&tokens.padded(std::slice::from_ref(&ids), length));
     let (Ok(whole), Ok(cut)) = (run(length), run(own)) else { return false };
@@ -326,7 +333,7 @@ pub fn probe(model: &Arc<Model>) -> Result<(), Failure> {
     let size = model.image_size();
     let pixels = vec![0.0; 3 * size * size];
     let prepared = Prepared { model: model.clone(), pixels, errors: vec![None] };
-    let probes = [infer(prepared)?, texts(model, &["a probe".into()])?];
+    let probes = [infer(prepared)?, texts(model, None, &["a probe".into()])?];
     for result in probes.into_iter().flatten() {
         result.map_err(|error| Failure::new(ErrorKind::ModelInvalid, error.message))?;
     }

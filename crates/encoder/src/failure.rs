@@ -38,6 +38,9 @@ impl Failure {
                 "Mend or drop the model; a reload of the server's configuration lets it be tried \
                  at once."
             }
+            ErrorKind::NoLanguage => {
+                "A language is named as the model's tokenizer.json names it, such as deu_Latn."
+            }
             ErrorKind::VersionMismatch => {
                 "Install extension and encoder of one release, and restart the server."
             }

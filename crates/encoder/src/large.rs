@@ -169,7 +169,7 @@ mod tests {
     use pgclip_wire::protocol::{Image, ModelRef};
 
     fn item(ticket: Ticket, index: usize, need: u64) -> Large {
-        let model = ModelRef { directory: "/m".into(), digest: [1; 32] };
+        let model = ModelRef { directory: "/m".into(), digest: [1; 32], language: None };
         Large { model, slot: Slot { ticket, index }, image: Image::from(Vec::new()), need }
     }
 

@@ -6,6 +6,7 @@ use crate::backend::{ExternalData, Runtime, Tower};
 use crate::confine::Confinement;
 use crate::encode;
 use crate::failure::Failure;
+use crate::process;
 use crate::settings::EngineOptions;
 use crate::stdio;
 use crate::tokens::Tokens;
@@ -17,8 +18,9 @@ use pgclip_wire::notice::{Load, Named, Notice, Refusal, Why};
 use pgclip_wire::protocol::{ErrorKind, LoadedModel, ModelInfo, ModelRef};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A model, each tower of which is loaded when it is first needed: a backfill needs no
 /// text tower.
@@ -32,14 +34,29 @@ pub struct Model {
     tokens: OnceLock<Tokens>,
     /// Held while a tower is loaded, so that it is loaded once.
     loading: Mutex<()>,
+    /// Bytes of the graphs and weights that are loaded.
+    bytes: AtomicU64,
+    used: Mutex<Instant>,
 }
 
 impl Model {
     fn new(directory: ModelDir, runtime: Arc<Runtime>) -> Self {
         let config = &directory.config;
         let preprocessor = Preprocessor::for_input(&config.image, config.image_tower().main());
-        let (image, text, tokens, loading) = Default::default();
-        Self { directory, preprocessor, runtime, image, text, tokens, loading }
+        let (image, text, tokens, loading, bytes) = Default::default();
+        let used = Mutex::new(Instant::now());
+        Self { directory, preprocessor, runtime, image, text, tokens, loading, bytes, used }
+    }
+
+    /// Somebody uses it at this moment. Said when a use begins and when it ends, since the first one takes
+    /// as long as loading does.
+    pub fn touch(&self) {
+        *lock(&self.used) = Instant::now();
+    }
+
+    /// For how long nobody has used it.
+    fn idle(&self) -> Duration {
+        lock(&self.used).elapsed()
     }
 
     pub fn config(&self) -> &ClipConfig {
@@ -144,13 +161,16 @@ impl Model {
             .filter(|name| *name != file && named(name))
             .map(|name| Ok((name.clone(), self.directory.read(name)?.into())))
             .collect::<Result<ExternalData, Failure>>()?;
+        let bytes = onnx.len() + external.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
         let engine = self.runtime.load(file, &onnx, &external)?;
+        drop((onnx, external));
         let mut tower = Tower::new(engine, config, item, self.dimensions())?;
         if let Some(tokens) = tokens {
             tower.any_length &= tokens.padding() == Padding::Longest
                 || encode::ignores_padding(&tower, tokens, self.context_length());
         }
         let tower = Arc::new(tower);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         tracing::info!(
             "loaded {file} of {} onto {} in {:.1} s",
             self.config().name,
@@ -236,6 +256,7 @@ impl Models {
         let mut loaded = lock(&self.loaded);
         if let Some(at) = loaded.iter().position(|m| m.is(&model.directory, &model.digest)) {
             loaded[..=at].rotate_right(1);
+            loaded[0].touch();
             return Ok(loaded[0].clone());
         }
         drop(loaded);
@@ -286,6 +307,23 @@ impl Models {
         Ok(model)
     }
 
+    /// Gives up the models that nobody has used for so long, and their memory to the system.
+    pub fn unload_idle(&self, timeout: Duration) {
+        let mut loaded = lock(&self.loaded);
+        // Whoever works with a model has it in his hands; what is counted here is the list's own.
+        let is_idle =
+            |model: &mut Arc<Model>| model.idle() >= timeout && Arc::strong_count(model) == 1;
+        let idle: Vec<Arc<Model>> = loaded.extract_if(.., is_idle).collect();
+        drop(loaded);
+        for model in &idle {
+            tracing::info!("unloading {}, unused for {} s", model.name(), model.idle().as_secs());
+        }
+        if !idle.is_empty() {
+            drop(idle);
+            process::return_memory();
+        }
+    }
+
     /// Whether a model is refused now: why, and for how many seconds.
     fn is_refused(&self, digest: &[u8; 32]) -> Option<(Why, u64)> {
         let (refusal, until) = self.refused.get(digest)?;
@@ -322,6 +360,8 @@ impl Models {
                 digest: model.digest(),
                 dimensions: model.config().dimensions,
                 device: model.device(),
+                bytes: model.bytes.load(Ordering::Relaxed),
+                idle_seconds: model.idle().as_secs_f64(),
             })
             .collect()
     }

@@ -7,7 +7,7 @@
 //!  images ─► look, prepare (rayon) ─┬─► infer ─┐
 //!  large  ─► prepare (one a thread) ┘          ├─► events
 //!  texts  ─► tokenise and infer ───────────────┤
-//!  models ─► load and probe ───────────────────┘
+//!  models ─► load and probe, unload ───────────┘
 //! ```
 //!
 //! The look at a batch's headers finds its large images, which go back to the queue's owner; he
@@ -32,6 +32,7 @@ use std::collections::HashSet;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// Names a request among all that there ever were.
 pub type Ticket = u64;
@@ -125,13 +126,22 @@ pub struct Done {
     pub result: Result<(usize, Vec<ItemResult>), Failure>,
 }
 
+/// What is done with models themselves.
+#[derive(Debug)]
+pub enum Task {
+    /// Load the one in this directory and describe it.
+    Describe(Ticket, String),
+    /// Give up those that nobody has used for so long.
+    UnloadIdle(Duration),
+}
+
 /// The lanes' entrances. Dropping it ends the threads once they have nothing left.
 #[derive(Debug)]
 pub struct Pipeline {
     pub images: Sender<Batch<Image>>,
     pub texts: Sender<Batch<String>>,
     pub large: Sender<Large>,
-    pub describe: Sender<(Ticket, String)>,
+    pub tasks: Sender<Task>,
     pub models: Arc<Models>,
     pub wanted: Arc<Wanted>,
 }
@@ -177,7 +187,7 @@ impl Pipeline {
         let (large, large_images) = channel();
         let large_images = Arc::new(Mutex::new(large_images));
         let (texts, text_batches) = channel();
-        let (describe, directories) = channel();
+        let (tasks, all_tasks) = channel();
         // No room: prepared pixels wait in the hands of the thread that prepared them.
         let (prepared, to_infer) = sync_channel(0);
         for number in 0..options.threads() {
@@ -188,8 +198,8 @@ impl Pipeline {
         spawn("prepare", &workers, move |w| w.prepare_images(image_batches, prepared))?;
         spawn("images", &workers, move |w| w.infer_images(to_infer))?;
         spawn("texts", &workers, move |w| w.infer_texts(text_batches))?;
-        spawn("models", &workers, move |w| w.describe(directories))?;
-        Ok(Self { images, texts, large, describe, models, wanted })
+        spawn("models", &workers, move |w| w.work_on_models(all_tasks))?;
+        Ok(Self { images, texts, large, tasks, models, wanted })
     }
 }
 
@@ -306,8 +316,9 @@ impl<F: Fn(Event) + Sync> Workers<F> {
         (self.emit)(Event::Ready(Lane::Texts));
         for Batch { model, slots, items } in batches {
             let result = encode::guarded(|| {
-                let model = self.models.get(&model)?;
-                Ok((model.dimensions(), encode::texts(&model, &items)?))
+                let loaded = self.models.get(&model)?;
+                let embeddings = encode::texts(&loaded, model.language.as_deref(), &items)?;
+                Ok((loaded.dimensions(), embeddings))
             });
             let (lane, ended) = (Lane::Texts, ONE_TEXT_BATCH);
             let done = Done { lane, ended, model, slots, texts: items, result };
@@ -316,8 +327,15 @@ impl<F: Fn(Event) + Sync> Workers<F> {
         }
     }
 
-    fn describe(&self, directories: Receiver<(Ticket, String)>) {
-        for (ticket, directory) in directories {
+    fn work_on_models(&self, tasks: Receiver<Task>) {
+        for task in tasks {
+            let (ticket, directory) = match task {
+                Task::Describe(ticket, directory) => (ticket, directory),
+                Task::UnloadIdle(timeout) => {
+                    self.models.unload_idle(timeout);
+                    continue;
+                }
+            };
             let result = encode::guarded(|| {
                 let model = self.models.open(&directory)?;
                 encode::probe(&model)?;

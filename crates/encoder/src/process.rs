@@ -36,6 +36,15 @@ pub fn give_way() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 5) };
 }
 
+/// Gives memory that was freed back to the system, which the C library else keeps for what comes.
+pub fn return_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call with a plain number, which any thread may make.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 fn set_limit(resource: libc::__rlimit_resource_t, change: impl FnOnce(&mut libc::rlimit)) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls get a pointer to a whole rlimit.

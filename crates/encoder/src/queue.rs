@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn model(n: u8) -> ModelRef {
-        ModelRef { directory: "/m".into(), digest: [n; 32] }
+        ModelRef { directory: "/m".into(), digest: [n; 32], language: None }
     }
 
     fn lane(limit: usize, max_batch: usize) -> Lane<u32> {

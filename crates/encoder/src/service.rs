@@ -6,11 +6,12 @@ use crate::answers::{Answers, ConnectionId, Pending};
 use crate::cache::TextCache;
 use crate::failure::Failure;
 use crate::large::LargeLane;
-use crate::pipeline::{Done, Event, Lane as Kind, Pipeline, Ticket};
+use crate::pipeline::{Done, Event, Lane as Kind, Pipeline, Task, Ticket};
 use crate::queue::Lane;
 use crate::settings::ServeOptions;
 use crate::stats::Stats;
 use pgclip_wire::protocol::{ErrorKind, Image, ModelRef, Request, Response, Status};
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,8 @@ pub struct Service {
     cache: TextCache,
     pub stats: Stats,
     pipeline: Pipeline,
+    /// After how long models that nobody uses are given up, and when that is looked at next.
+    idle: Option<(Duration, Instant)>,
     device: String,
     restarts: u32,
     /// Bytes of requests that are in memory, and their bound.
@@ -85,6 +88,7 @@ impl Service {
             cache: TextCache::new(CACHE_BYTES),
             stats: Stats::new(max_batch, now),
             pipeline,
+            idle: options.model_idle_timeout().map(|timeout| (timeout, now)),
             device: options.engine.device.to_string(),
             restarts: options.restarts,
             held: 0,
@@ -144,7 +148,7 @@ impl Service {
                 if let Some(ticket) = self.open(pending, room) {
                     self.at_work[DESCRIBE].begin(now);
                     // The worker lives as long as the pipeline does.
-                    let _ = self.pipeline.describe.send((ticket, directory));
+                    let _ = self.pipeline.tasks.send(Task::Describe(ticket, directory));
                 }
             }
             Request::Status { .. } => {
@@ -183,7 +187,7 @@ impl Service {
         let Some(pending) = self.answers.get_mut(ticket) else { return };
         let mut missing = Vec::new();
         for (index, text) in texts.into_iter().enumerate() {
-            match self.cache.get(&model.digest, &text) {
+            match self.cache.get(&model.digest, &key(&model, &text)) {
                 Some(embedding) => {
                     self.stats.counters.cache_hits += 1;
                     let dimensions = embedding.len() / 2;
@@ -285,7 +289,8 @@ impl Service {
                 }
                 for (text, result) in done.texts.into_iter().zip(&results) {
                     if let Ok(embedding) = result {
-                        self.cache.insert(&done.model.digest, text, embedding.clone());
+                        let key = key(&done.model, &text).into_owned();
+                        self.cache.insert(&done.model.digest, key, embedding.clone());
                     }
                 }
                 for (ticket, pending) in self.answers.complete(&done.slots, results, dimensions) {
@@ -320,7 +325,18 @@ impl Service {
             self.at_work[Kind::Large as usize].begin(now);
             let _ = self.pipeline.large.send(image);
         }
-        [texts, images].into_iter().flatten().filter(|due| *due > now).min()
+        [texts, images, self.unload_idle(now)].into_iter().flatten().filter(|due| *due > now).min()
+    }
+
+    /// Has models given up that nobody uses, and returns when that is looked at again.
+    fn unload_idle(&mut self, now: Instant) -> Option<Instant> {
+        let (timeout, due) = self.idle.as_mut()?;
+        if *due <= now {
+            // Often enough for a model to stay a tenth longer at most.
+            *due = now + (*timeout / 10).clamp(Duration::from_millis(100), Duration::from_secs(60));
+            let _ = self.pipeline.tasks.send(Task::UnloadIdle(*timeout));
+        }
+        Some(*due)
     }
 
     /// For how long work has been under way without moving on.
@@ -353,6 +369,14 @@ impl Service {
             queued_texts: self.texts.len() as u64,
             ..self.stats.status(now)
         }
+    }
+}
+
+/// What a text's embedding is kept by: the text, in its language where one was named.
+fn key<'a>(model: &ModelRef, text: &'a str) -> Cow<'a, str> {
+    match &model.language {
+        None => text.into(),
+        Some(language) => format!("{language}\0{text}").into(),
     }
 }
 

@@ -165,6 +165,10 @@ pub struct ServeOptions {
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
 
+    /// Seconds after which a model that nobody uses is unloaded (0: never)
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=2_147_483))]
+    pub model_idle_timeout: u32,
+
     /// Notices on the standard output, and a log without times: for a supervisor
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -189,6 +193,12 @@ impl ServeOptions {
 
     pub fn max_text_wait(&self) -> Duration {
         Duration::from_micros(self.max_text_wait_us.into())
+    }
+
+    /// After how long a model that nobody uses is unloaded, if it is.
+    pub fn model_idle_timeout(&self) -> Option<Duration> {
+        let seconds = Duration::from_secs(self.model_idle_timeout.into());
+        (!seconds.is_zero()).then_some(seconds)
     }
 
     /// What decoding may take.

@@ -2,10 +2,14 @@
 //! file because the tower's probe needs it as well as every batch of texts.
 
 use crate::backend::{Feed, Tower};
+use crate::failure::Failure;
 use pgclip_clip::model::{Padding, TokensConfig};
 use pgclip_clip::tokenize::{END_OF_TEXT, Tokenizer};
 use pgclip_clip::tokens::FileTokenizer;
 use pgclip_wire::protocol::{ErrorKind, ItemError};
+
+/// A language's token, and the one in whose place it stands.
+pub type Language = (u32, u32);
 
 /// A model's tokeniser.
 #[derive(Debug)]
@@ -15,8 +19,25 @@ pub enum Tokens {
 }
 
 impl Tokens {
+    /// The language of a request, for [`encode`](Self::encode); or why the model has none of that name.
+    pub fn language(&self, name: Option<&str>) -> Result<Option<Language>, Failure> {
+        let Some(name) = name else { return Ok(None) };
+        let found = match self {
+            Self::Clip => {
+                Err(format!("the model has no languages, so that no text is in \"{name}\""))
+            }
+            Self::File(tokenizer, _) => tokenizer.language(name).map_err(|error| error.to_string()),
+        };
+        found.map(Some).map_err(|message| Failure::new(ErrorKind::NoLanguage, message))
+    }
+
     /// The ids of a text, not filled up.
-    pub fn encode(&self, text: &str, context_length: usize) -> Result<Vec<i64>, ItemError> {
+    pub fn encode(
+        &self,
+        text: &str,
+        language: Option<Language>,
+        context_length: usize,
+    ) -> Result<Vec<i64>, ItemError> {
         match self {
             Self::Clip => {
                 let mut ids = Tokenizer::clip().encode(text, context_length);
@@ -24,10 +45,13 @@ impl Tokens {
                 ids.truncate(end.map_or(context_length, |end| end + 1));
                 Ok(ids)
             }
-            Self::File(tokenizer, _) => tokenizer.encode(text).map_err(|error| ItemError {
-                kind: ErrorKind::TextTooLong,
-                message: error.to_string(),
-            }),
+            Self::File(tokenizer, _) => {
+                let encoded = tokenizer.encode_in(text, language);
+                encoded.map_err(|error| ItemError {
+                    kind: ErrorKind::TextTooLong,
+                    message: error.to_string(),
+                })
+            }
         }
     }
 

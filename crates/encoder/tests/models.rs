@@ -24,7 +24,64 @@ fn copy(name: &str) -> ModelRef {
         let file = file.unwrap();
         std::fs::copy(file.path(), directory.join(file.file_name())).unwrap();
     }
-    ModelRef { directory: directory.display().to_string(), digest: model().digest }
+    ModelRef { directory: directory.display().to_string(), ..model().clone() }
+}
+
+/// A model once stayed in memory for as long as the encoder ran. One that nobody uses is given up, its
+/// memory with it, and its next use loads it again.
+#[test]
+fn an_idle_model_is_unloaded_and_its_memory_given_back() {
+    let weights = scratch("large weights");
+    pgclip_export::RandomClip::shallow(512).write(&weights).unwrap();
+    let directory = scratch("large");
+    let made =
+        pgclip_export::export(&weights, None, &pgclip_export::Options::default(), &directory)
+            .unwrap();
+    let directory = directory.display().to_string();
+    let large = ModelRef { directory, digest: made.digest.0, language: None };
+    let encoder = Encoder::start(&["--model-idle-timeout", "4", "--threads", "1"]);
+    let resident = || {
+        let path = format!("/proc/{}/status", encoder.child.id());
+        let status = std::fs::read_to_string(path).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    };
+    let mut client = encoder.connect();
+    let request = Request::Texts { id: 1, model: large.clone(), texts: vec!["a bus".into()] };
+    // What is loaded once and for all is there before: ONNX Runtime and its threads.
+    assert!(client.texts(&["a bus"])[0].is_ok());
+    client.status_when(|status| status.models.is_empty());
+    let before = resident();
+    let first = items(client.ask(&request));
+    let loaded = client.status().models;
+    let megabytes = loaded[0].bytes >> 20;
+    assert_eq!(loaded.len(), 1);
+    assert!(megabytes > 90, "{loaded:?}");
+    let with = resident();
+    client.status_when(|status| status.models.is_empty());
+    // The list is shorter a moment before the memory is free.
+    let start = std::time::Instant::now();
+    while resident() > before + megabytes / 4 && start.elapsed() < HANG {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let after = resident();
+    println!("{megabytes} MB of weights: {before} MB before, {with} MB loaded, {after} MB after");
+    assert!(with > before + megabytes, "{before} {with}");
+    assert!(after < before + megabytes / 4, "{before} {with} {after}");
+    // Not out of the cache.
+    let texts = vec!["a red bus".into()];
+    let answer = client.ask(&Request::Texts { id: 2, model: large, texts });
+    assert!(items(answer)[0].is_ok() && items(client.ask(&request)) == first);
+}
+
+/// Without the setting models stay.
+#[test]
+fn models_stay_where_no_time_is_set() {
+    let encoder = Encoder::start(&[]);
+    let mut client = encoder.connect();
+    assert!(client.texts(&["a bus"])[0].is_ok());
+    let status = client.status_when(|status| status.models[0].idle_seconds > 0.3);
+    assert!(status.models[0].bytes > 0, "{status:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use pgclip_clip::model::{ModelDir, Padding};
 use pgclip_clip::tokens::FileTokenizer;
-use pgclip_wire::protocol::{ModelRef, Request};
+use pgclip_wire::protocol::{ErrorKind, ModelRef, Request, Response};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -43,7 +43,8 @@ fn converted(source: &Path, name: &str, options: &[&str]) -> ModelDir {
 }
 
 fn reference(model: &ModelDir) -> ModelRef {
-    ModelRef { directory: model.path.display().to_string(), digest: model.digest }
+    let directory = model.path.display().to_string();
+    ModelRef { directory, digest: model.digest, language: None }
 }
 
 /// Converts a published folder and compares what the encoder makes of pictures and texts. Returns the
@@ -107,7 +108,7 @@ macro_rules! agree {
 }
 
 agree! {
-    clip_quickgelu resnet coca mobileclip convnext eva02 pe_core siglip xlm_roberta nllb m_clip
+    clip_quickgelu laion dfn resnet coca mobileclip mobileclip2 convnext eva02 pe_core siglip xlm_roberta clipa metaclip2 nllb m_clip
     clip_optimum siglip2 jina_like siglip_weights siglip_transformers
 }
 
@@ -260,6 +261,40 @@ fn tokenizers_that_are_at_fault_are_named() {
     says(&refused(&folder, &[]), &["tokenizer_config.json", "pad_token", "[PAD]"]);
     let folder = copied("nllb", "language");
     says(&refused(&folder, &["--language", "tlh_Latn"]), &["tokenizer.json", "tlh_Latn"]);
+}
+
+/// An nllb model once encoded every text in the language that it was converted for. Each text of a request
+/// has that request's language, as if the model had been converted for it, and the cache keeps them apart.
+#[test]
+fn a_request_has_a_language_of_its_own() {
+    let usual = converted(&published("nllb"), "usual", &["--exif-orientation", "off"]);
+    let options = ["--exif-orientation", "off", "--language", "deu_Latn"];
+    let german = converted(&published("nllb"), "german", &options);
+    let encoder = Encoder::start(&[]);
+    let mut client = encoder.connect();
+    let mut ask = |model: &ModelDir, language: Option<&str>| {
+        let model = ModelRef { language: language.map(str::to_owned), ..reference(model) };
+        let texts = vec!["ein rotes Auto".into(), "deu_Latn".into()];
+        client.ask(&Request::Texts { id: 1, model, texts })
+    };
+    let english = items(ask(&usual, None));
+    let as_german = items(ask(&usual, Some("deu_Latn")));
+    assert_eq!(as_german, items(ask(&german, None)));
+    assert_eq!(english, items(ask(&usual, Some("eng_Latn"))));
+    assert_eq!(english, items(ask(&german, Some("eng_Latn"))));
+    let alike = cosine(english[0].as_ref().unwrap(), as_german[0].as_ref().unwrap());
+    assert!(alike < 0.9999, "{alike}");
+    let mut refused = |model: &ModelDir, language: &str| {
+        let Response::Failed { kind, message, .. } = ask(model, Some(language)) else { panic!() };
+        assert_eq!(kind, ErrorKind::NoLanguage);
+        message
+    };
+    says(
+        &refused(&usual, "tlh_Latn"),
+        &["no language \"tlh_Latn\"", "deu_Latn, eng_Latn, rus_Cyrl"],
+    );
+    let without = converted(&published("clip_quickgelu"), "without-languages", &[]);
+    says(&refused(&without, "deu_Latn"), &["has no languages", "\"deu_Latn\""]);
 }
 
 /// A pattern that takes exponential time on some texts is an error of those texts; others go on, and so

@@ -4,7 +4,8 @@
 //! unless they come in a model directory: open_clip's `open_clip_config.json` (or one of its bare
 //! model configurations), or Hugging Face's `config.json` with `processor_config.json` or
 //! `preprocessor_config.json` beside it. All become the one [`Architecture`] here; what weights can
-//! tell is checked against it as they are read. What nothing tells is not assumed.
+//! tell is checked against it as they are read. What nothing tells is not assumed: what open_clip knows
+//! of its own weights (`tags`) is taken, or it is asked for.
 
 use std::path::{Path, PathBuf};
 
@@ -18,9 +19,12 @@ use crate::siglip;
 
 pub(crate) mod hugging_face;
 pub(crate) mod image_processor;
+pub(crate) mod known;
 pub(crate) mod open_clip;
 pub(crate) mod section;
+pub(crate) mod tags;
 
+use known::Known;
 use section::Section;
 
 /// Names of a description beside the weights.
@@ -143,34 +147,57 @@ impl Shape {
     }
 }
 
+/// What is said of weights beside their description, which need not tell it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stated {
+    pub preprocessing: Option<Preprocessing>,
+    pub activation: Option<Activation>,
+    /// open_clip's tag of the weights, such as `laion2b_s34b_b79k`.
+    pub tag: Option<String>,
+}
+
+/// A description as it was read.
+struct Parsed {
+    shape: Shape,
+    preprocessing: Option<Preprocessing>,
+    /// One of open_clip's model configurations, of an architecture and not of certain weights.
+    bare: bool,
+    /// Whether it tells the activation.
+    activation_told: bool,
+}
+
 impl Architecture {
     /// Reads the description at `path`, or else the one that the weights came with or that lies
     /// beside them.
     pub fn find(path: Option<&Path>, weights: &Checkpoint) -> Result<Self, ExportError> {
-        Self::find_for(path, weights, None)
+        Self::find_for(path, weights, &Stated::default())
     }
 
-    /// The same for weights whose description tells nothing of preprocessing, if `stated` does. A
-    /// description that does tell it may not say otherwise.
+    /// The same for weights whose description leaves open what `stated` says. A description that
+    /// does tell it may not say otherwise.
     pub fn find_for(
         path: Option<&Path>,
         weights: &Checkpoint,
-        stated: Option<&Preprocessing>,
+        stated: &Stated,
     ) -> Result<Self, ExportError> {
         let path = match (path, &weights.architecture) {
             (Some(path), _) => path.to_owned(),
             (None, Some(architecture)) => {
-                return agreed(architecture.clone(), stated, &weights.path);
+                let told = &architecture.preprocessing;
+                not_otherwise(told, stated.preprocessing.as_ref(), &weights.path)?;
+                return Ok(architecture.clone());
             }
             (None, None) => beside(weights)?,
         };
-        match Self::read_partly(&path)? {
-            (shape, Some(told), _) => agreed(shape.with(told), stated, &path),
-            (shape, None, _) => match stated {
-                Some(stated) => Ok(shape.with(stated.clone())),
-                None => Err(ExportError::NoPreprocessing { path }),
-            },
+        let Parsed { mut shape, preprocessing, bare, activation_told } = Self::read_partly(&path)?;
+        let known = Known::of(&path, bare, stated)?;
+        let said = activation_told.then_some(shape.vision.activation);
+        let activation = known.activation(&path, said, weights, stated.activation)?;
+        if !activation_told {
+            (shape.vision.activation, shape.text.activation) = (activation, activation);
         }
+        let told = known.preprocessing(&path, preprocessing, stated.preprocessing.as_ref())?;
+        Ok(shape.with(told))
     }
 
     /// Whether the description at `path`, or else one in `folder`, is of an architecture that is
@@ -178,49 +205,48 @@ impl Architecture {
     pub fn is_known(folder: &Path, path: Option<&Path>) -> bool {
         let beside = [OPEN_CLIP_CONFIG, HUGGING_FACE_CONFIG].map(|name| folder.join(name));
         let path = path.map(Path::to_owned).or_else(|| beside.into_iter().find(|p| p.is_file()));
-        path.is_some_and(|path| siglip::describes(&path) || Self::read_partly(&path).is_ok())
+        path.is_some_and(|path| Self::check_known(&path).is_ok())
+    }
+
+    /// Why weights of the architecture that is described at `path` cannot be converted, if they
+    /// cannot.
+    pub fn check_known(path: &Path) -> Result<(), ExportError> {
+        match siglip::describes(path) {
+            true => siglip::check_known(path),
+            false => Self::read_partly(path).map(|_| ()),
+        }
     }
 
     /// Reads a description of either kind; which one it is shows in its keys. For a bare model
     /// configuration of open_clip's the preprocessing is the one that open_clip trains such with.
     pub fn read(path: &Path) -> Result<Self, ExportError> {
-        match Self::read_partly(path)? {
-            (shape, Some(told), _) => Ok(shape.with(told)),
-            (shape, None, true) => Ok(shape.with(Preprocessing::openai())),
-            (_, None, false) => Err(ExportError::NoPreprocessing { path: path.into() }),
+        let Parsed { shape, preprocessing, bare, .. } = Self::read_partly(path)?;
+        match preprocessing {
+            Some(told) => Ok(shape.with(told)),
+            None if bare => Ok(shape.with(Preprocessing::openai())),
+            None => Err(ExportError::NoPreprocessing { path: path.into() }),
         }
     }
 
-    /// The shape, the preprocessing where it is told, and whether it is a bare model configuration.
-    fn read_partly(path: &Path) -> Result<(Shape, Option<Preprocessing>, bool), ExportError> {
+    fn read_partly(path: &Path) -> Result<Parsed, ExportError> {
         let config = read_json(path)?;
         let bad = |message| ExportError::config(path, message);
         let is = |key: &str| config.get(key).is_some();
-        let (shape, preprocessing, bare) = if is("vision_config") || is("text_config") {
+        let parsed = if is("vision_config") || is("text_config") {
             let shape = hugging_face::parse(config).map_err(bad)?;
             let preprocessing = beside_config(path, shape.image_size)?;
-            (shape, preprocessing, false)
+            // What it leaves out is transformers' default, the activation as well.
+            Parsed { shape, preprocessing, bare: false, activation_told: true }
         } else {
-            let bare = !is("model_cfg");
-            let (shape, preprocessing) = open_clip::parse(config).map_err(bad)?;
-            (shape, preprocessing, bare)
+            open_clip::parse(config).map_err(bad)?
         };
-        shape.check().map_err(bad)?;
-        Ok((shape, preprocessing, bare))
+        parsed.shape.check().map_err(bad)?;
+        Ok(parsed)
     }
 
     /// A name for people, open_clip's where it has one for these sizes.
     pub fn describe(&self) -> String {
-        let Tower { width, layers, .. } = self.vision;
-        let size = match (width, layers) {
-            (768, 12) => "B".to_owned(),
-            (1024, 24) => "L".to_owned(),
-            (1280, 32) => "H".to_owned(),
-            (1408, 40) => "g".to_owned(),
-            (1664, 48) => "bigG".to_owned(),
-            _ => format!("{width}x{layers}"),
-        };
-        let mut name = format!("ViT-{size}-{}", self.patch_size);
+        let mut name = format!("ViT-{}-{}", self.vision.size(), self.patch_size);
         if self.image_size != 224 {
             name += &format!("-{}", self.image_size);
         }
@@ -238,6 +264,41 @@ impl Architecture {
 
 impl Shape {
     fn check(&self) -> Result<(), String> {
+        let Self { dimensions, image_size, patch_size, context_length, vocab_size, .. } = *self;
+        let sizes = Sizes { dimensions, image_size, patch_size, context_length, vocab_size };
+        sizes.check(&self.vision, &self.text)
+    }
+}
+
+impl Tower {
+    /// open_clip's letter for an image tower of this size, where it has one.
+    pub(crate) fn size(&self) -> String {
+        let Self { width, layers, .. } = self;
+        match (width, layers) {
+            (768, 12) => "B".to_owned(),
+            (1024, 24) => "L".to_owned(),
+            (1152, 27) => "SO400M".to_owned(),
+            (1280, 32) => "H".to_owned(),
+            (1408, 40) => "g".to_owned(),
+            (1536, 40) => "gopt".to_owned(),
+            (1664, 48) => "bigG".to_owned(),
+            _ => format!("{width}x{layers}"),
+        }
+    }
+}
+
+/// The sizes that every description has.
+pub(crate) struct Sizes {
+    pub dimensions: usize,
+    pub image_size: usize,
+    pub patch_size: usize,
+    pub context_length: usize,
+    pub vocab_size: usize,
+}
+
+impl Sizes {
+    /// Refuses what no model has, before memory is sized by it.
+    pub(crate) fn check(&self, vision: &Tower, text: &Tower) -> Result<(), String> {
         let within = |name: &str, value: usize, most: usize| match value {
             0 => Err(format!("{name} is 0")),
             v if v > most => Err(format!("{name} is {v}, more than {most}")),
@@ -248,7 +309,7 @@ impl Shape {
         within("patch_size", self.patch_size, self.image_size)?;
         within("context_length", self.context_length, 4096)?;
         within("vocab_size", self.vocab_size, 1 << 24)?;
-        for (name, tower) in [("vision", &self.vision), ("text", &self.text)] {
+        for (name, tower) in [("vision", vision), ("text", text)] {
             within(&format!("{name} width"), tower.width, 1 << 16)?;
             within(&format!("number of {name} layers"), tower.layers, 1000)?;
             within(&format!("{name} perceptron's width"), tower.mlp_width, 1 << 18)?;
@@ -306,13 +367,12 @@ pub(crate) fn beside_config(
     Ok(new.or(old))
 }
 
-/// An architecture whose description told its preprocessing, if what was stated is the same.
-fn agreed(
-    architecture: Architecture,
+/// Refuses a stated preprocessing that is not the one that was told.
+fn not_otherwise(
+    told: &Preprocessing,
     stated: Option<&Preprocessing>,
     path: &Path,
-) -> Result<Architecture, ExportError> {
-    let told = &architecture.preprocessing;
+) -> Result<(), ExportError> {
     match stated {
         Some(stated) if (stated.mean, stated.std) != (told.mean, told.std) => {
             let message = format!(
@@ -322,7 +382,7 @@ fn agreed(
             );
             Err(ExportError::config(path, message))
         }
-        _ => Ok(architecture),
+        _ => Ok(()),
     }
 }
 

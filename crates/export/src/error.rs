@@ -39,10 +39,17 @@ pub enum ExportError {
         "\"{}\" says nothing of how images are prepared, nor does a file beside it: give \
          open_clip's preprocess_cfg, or Hugging Face's processor_config.json or \
          preprocessor_config.json, or name the preprocessing (pgclip-encoder convert --preprocess \
-         openai, imagenet or inception)",
+         openai, imagenet or inception, or open_clip's tag of the weights with --pretrained)",
         path.display()
     )]
     NoPreprocessing { path: PathBuf },
+    #[error(
+        "\"{}\" has no quick_gelu, and there are weights of both kinds for it (OpenAI's, MetaCLIP's \
+         and DFN's want QuickGELU, most others GELU): name open_clip's tag of the weights (convert \
+         --pretrained openai, laion2b_s34b_b79k, …) or the activation (--activation quick-gelu or gelu)",
+        path.display()
+    )]
+    NoActivation { path: PathBuf },
     #[error("\"{}\": {message}", path.display())]
     Config { path: PathBuf, message: String },
     #[error("weights and architecture do not fit:{}", listed(.0))]

@@ -9,7 +9,7 @@ use pgclip_clip::model::{
 };
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{self, Architecture, Preprocessing};
+use crate::config::{self, Architecture, Stated};
 use crate::error::ExportError;
 use crate::graph::Precision;
 use crate::onnx::{self, MOST_INLINE_BYTES};
@@ -22,8 +22,8 @@ pub struct Options {
     /// Name of the model; that of the directory if `None`.
     pub name: Option<String>,
     pub precision: Precision,
-    /// How images are prepared, where the description does not tell it.
-    pub preprocessing: Option<Preprocessing>,
+    /// What is known of the weights, where their description does not tell it.
+    pub stated: Stated,
     /// How images become square, if not as the description says.
     pub resize: Option<ResizeMode>,
     /// Whether images are turned as their EXIF orientation says.
@@ -52,7 +52,7 @@ impl Default for Options {
         Self {
             name: None,
             precision: Precision::Fp32,
-            preprocessing: None,
+            stated: Stated::default(),
             resize: None,
             exif_orientation: false,
             variant: None,
@@ -114,7 +114,7 @@ pub fn draft(
             return siglip::draft(&checkpoint, &described, options, dir);
         }
     }
-    let architecture = Architecture::find_for(config, &checkpoint, options.preprocessing.as_ref())?;
+    let architecture = Architecture::find_for(config, &checkpoint, &options.stated)?;
     let weights = Weights::load(&checkpoint, &architecture)?;
     let mut config = describe(&architecture, weights.logit_scale, options);
     if config.mean_text_embedding.is_none() {

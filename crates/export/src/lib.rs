@@ -6,8 +6,8 @@
 //! messages in `proto`, and [`export()`] puts the directory together. `import` goes the other way:
 //! a model directory is a checkpoint too. Used by
 //! `pgclip-encoder convert` and by the trainer, which reads weights through [`Checkpoint`] as well.
-//! SigLIP's weights go by
-//! `siglip`. Graphs that others made become model directories through `foreign`. [`RandomClip`] makes weights to measure with.
+//! SigLIP's weights go by `siglip`. Graphs that others made become model directories through
+//! `foreign`. [`RandomClip`] makes weights to measure with.
 
 mod archive;
 mod block;
@@ -30,10 +30,10 @@ mod vision;
 mod weights;
 
 pub use checkpoint::{Checkpoint, holds_weights};
-pub use config::{Activation, Architecture, Preprocessing, Tower};
+pub use config::{Activation, Architecture, Preprocessing, Stated, Tower};
 pub use error::ExportError;
 pub use export::{Draft, Options, Summary, draft, export};
-pub use foreign::{Graphs, Which, holds_graphs};
+pub use foreign::{Graphs, Which, check_describes_graphs, holds_graphs};
 pub use graph::Precision;
 pub use naming::Naming;
 pub use random::RandomClip;

@@ -71,9 +71,13 @@ impl Naming {
         self == Self::HuggingFace
     }
 
-    /// Buffers that hold nothing learnt: positions counted up, and the causal mask.
+    /// Buffers that hold nothing learnt: positions counted up, the causal mask, and sizes, which
+    /// OpenAI's files have.
     pub fn is_buffer(name: &str) -> bool {
-        name.ends_with(".position_ids") || name == "attn_mask" || name.ends_with(".attn_mask")
+        name.ends_with(".position_ids")
+            || name == "attn_mask"
+            || name.ends_with(".attn_mask")
+            || matches!(name, "input_resolution" | "context_length" | "vocab_size")
     }
 }
 

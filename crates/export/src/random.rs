@@ -47,6 +47,12 @@ impl RandomClip {
         Self { dimensions, image: 32, patch: 32, vision: tower, text: tower }
     }
 
+    /// Towers of one layer of this width: most of it is the table of tokens.
+    pub fn shallow(width: usize) -> Self {
+        let tower = Tower(width, 1, 8, 4 * width);
+        Self { dimensions: width, image: 32, patch: 32, vision: tower, text: tower }
+    }
+
     /// Writes what `pgclip-encoder convert` takes: open_clip's configuration and safetensors.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use pgclip_clip::model::{ModelDir, ResizeMode};
-use pgclip_export::{Architecture, ExportError, Options, Precision, Preprocessing, export};
+use pgclip_export::{Architecture, ExportError, Options, Precision, Preprocessing, Stated, export};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
@@ -259,7 +259,7 @@ fn preprocessing_is_told_or_named_and_never_assumed() {
     // What is named may not be another than what is told.
     let imagenet = Options {
         overwrite: true,
-        preprocessing: Some(Preprocessing::imagenet()),
+        stated: Stated { preprocessing: Some(Preprocessing::imagenet()), ..Stated::default() },
         ..Options::default()
     };
     let message = copy.export(&imagenet).unwrap_err().to_string();
@@ -296,8 +296,84 @@ fn a_bare_configuration_of_open_clips_needs_the_preprocessing_named() {
     assert!(copy.refused().contains("says nothing of how images are prepared"));
     let read = Architecture::read(&config).unwrap();
     assert_eq!(read.preprocessing, Preprocessing::openai());
-    let named = Options { preprocessing: Some(Preprocessing::openai()), ..Options::default() };
-    copy.export(&named).unwrap();
+    let stated = Stated { preprocessing: Some(Preprocessing::openai()), ..Stated::default() };
+    copy.export(&Options { stated, ..Options::default() }).unwrap();
+}
+
+/// OpenAI's weights beside a model configuration without `quick_gelu`, open_clip's ViT-B-32.json, were
+/// once taken for ones of GELU: embeddings that look right and are wrong.
+#[test]
+fn a_configuration_of_openais_weights_without_quick_gelu_is_told_or_asked_about() {
+    use pgclip_export::Activation::{Gelu, QuickGelu};
+    let copy = Copy::of("open_clip", "open_clip_model.safetensors");
+    let config = copy.folder.path().join("open_clip_config.json");
+    let whole: Value = serde_json::from_slice(&fs::read(&config).unwrap()).unwrap();
+    let mut model = whole["model_cfg"].clone();
+    model.as_object_mut().unwrap().remove("quick_gelu");
+    let described = |name: &str, description: &Value| {
+        let path = copy.folder.path().join(name);
+        fs::write(&path, description.to_string()).unwrap();
+        path
+    };
+    let found = |config: &Path, weights: &Path, stated: Stated| {
+        let weights = pgclip_export::Checkpoint::open(weights).unwrap();
+        let found = Architecture::find_for(Some(config), &weights, &stated);
+        found.map(|found| (found.vision.activation, found.text.activation, found.preprocessing))
+    };
+    let silent = Stated::default;
+    let tag = |tag: &str| Stated { tag: Some(tag.into()), ..Stated::default() };
+    let quick = Stated { activation: Some(QuickGelu), ..Stated::default() };
+    let plain = Stated { activation: Some(Gelu), ..Stated::default() };
+
+    // The file, the field and the options are named.
+    let b32 = described("ViT-B-32.json", &model);
+    let message = found(&b32, &copy.weights, silent()).unwrap_err().to_string();
+    for part in ["ViT-B-32.json", "quick_gelu", "--pretrained", "--activation"] {
+        assert!(message.contains(part), "{part:?} is not in {message}");
+    }
+    let openai = Preprocessing::openai();
+    let of =
+        |activation, preprocessing: &Preprocessing| (activation, activation, preprocessing.clone());
+    let asked = |config: &Path, stated| found(config, &copy.weights, stated).unwrap();
+    assert_eq!(asked(&b32, quick.clone()), of(QuickGelu, &openai));
+    assert_eq!(asked(&b32, tag("openai")), of(QuickGelu, &openai));
+    assert_eq!(asked(&b32, tag("laion2b_s34b_b79k")), of(Gelu, &openai));
+    let message = found(&b32, &copy.weights, tag("laion9b")).unwrap_err().to_string();
+    assert!(message.contains("\"laion9b\"") && message.contains("metaclip_400m"), "{message}");
+
+    // Where all of open_clip's weights are alike there is nothing to ask: DFN's squash, QuickGELU.
+    let dfn = described("ViT-H-14-378.json", &model);
+    let squash = Preprocessing { resize: ResizeMode::Squash, ..openai.clone() };
+    assert_eq!(asked(&dfn, silent()), of(QuickGelu, &squash));
+    // Where they differ in their preprocessing it is asked for.
+    let h14 = described("ViT-H-14.json", &model);
+    let message = found(&h14, &copy.weights, quick.clone()).unwrap_err().to_string();
+    assert!(message.contains("says nothing of how images are prepared"), "{message}");
+    assert_eq!(asked(&h14, tag("dfn5b")), of(QuickGelu, &squash));
+
+    // A description of certain weights means GELU by its silence, unless they are called OpenAI's.
+    let mut certain = whole.clone();
+    certain["model_cfg"] = model.clone();
+    let certain = described("certain.json", &certain);
+    assert_eq!(asked(&certain, silent()).0, Gelu);
+    let called = copy.folder.path().join("vit_base_patch32_clip_224.OpenAI.safetensors");
+    fs::copy(&copy.weights, &called).unwrap();
+    let message = found(&certain, &called, silent()).unwrap_err().to_string();
+    assert!(message.contains("certain.json") && message.contains("quick_gelu"), "{message}");
+    assert_eq!(found(&certain, &called, plain.clone()).unwrap().0, Gelu);
+
+    // OpenAI's own files have sizes among the weights.
+    copy.change(|tensors| {
+        for (name, size) in [("input_resolution", 36i64), ("context_length", 77), ("vocab_size", 9)]
+        {
+            let size = size.to_le_bytes().to_vec();
+            tensors.insert(name.into(), (Dtype::I64, Vec::new(), size));
+        }
+    });
+    assert_eq!(asked(&certain, silent()).0, QuickGelu);
+    let message = found(&certain, &copy.weights, plain).unwrap_err().to_string();
+    assert!(message.contains("quick_gelu: the option --activation and the weights"), "{message}");
+    copy.export(&Options::default()).unwrap();
 }
 
 #[test]

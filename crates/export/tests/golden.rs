@@ -12,7 +12,7 @@ use ort::value::Tensor;
 use pgclip_clip::decode::{Limits, decode};
 use pgclip_clip::model::ModelDir;
 use pgclip_clip::preprocess::Preprocessor;
-use pgclip_export::{Architecture, Checkpoint, Options, Precision, Preprocessing, export};
+use pgclip_export::{Architecture, Checkpoint, Options, Precision, Preprocessing, Stated, export};
 use safetensors::SafeTensors;
 
 const MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
@@ -268,7 +268,8 @@ fn a_picture_is_prepared_as_either_library_describes_it() {
     for file in ["config.json", "model.safetensors"] {
         std::fs::copy(golden("hugging_face").join(file), folder.path().join(file)).unwrap();
     }
-    let named = Options { preprocessing: Some(Preprocessing::openai()), ..Options::default() };
+    let stated = Stated { preprocessing: Some(Preprocessing::openai()), ..Stated::default() };
+    let named = Options { stated, ..Options::default() };
     let assumed = embedding(folder.path(), &named);
     let processor = folder.path().join("processor_config.json");
     std::fs::copy(described.join("processor_config.json"), &processor).unwrap();

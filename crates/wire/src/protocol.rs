@@ -21,7 +21,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 /// The version that both ends say in their Hello. It grows with any change to a message.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// The most images or texts in one request.
 pub const MAX_ITEMS: usize = 4096;
@@ -32,19 +32,22 @@ pub const MAX_TEXT_BYTES: usize = 32 * 1024;
 /// The most bytes of one path.
 pub const MAX_PATH_BYTES: usize = 4096;
 
-/// Names a model: where it lies, and what it must be.
+/// Names a model: where it lies, what it must be, and how it is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ModelRef {
     /// An absolute path of a model directory.
     pub directory: String,
     /// SHA-256 of the bytes of its `clip.json`.
     pub digest: [u8; 32],
+    /// The language that texts are in, by the name that the model's tokeniser has for it, such as
+    /// `deu_Latn`; without it the one that the model was registered for, where it has any.
+    pub language: Option<String>,
 }
 
 /// An image of a request: its file's bytes, or where the encoder finds them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Image {
-    /// The bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file.
+    /// The bytes of a file of an image, in one of the formats that are decoded.
     Bytes(ByteBuf),
     /// A regular file that lies beneath a directory, with no link on the way: an absolute path, and
     /// one relative to it.
@@ -167,6 +170,8 @@ pub enum ErrorKind {
     FileChanged,
     /// An image, in a format or with a feature that is not read.
     UnsupportedImage,
+    /// The model has no such language, or no languages at all.
+    NoLanguage,
 }
 
 /// What is inside a model directory, as found by loading it.
@@ -202,6 +207,10 @@ pub struct LoadedModel {
     pub digest: [u8; 32],
     pub dimensions: u32,
     pub device: String,
+    /// Bytes of the graphs and weights that are loaded of it.
+    pub bytes: u64,
+    /// Seconds since somebody used it.
+    pub idle_seconds: f64,
 }
 
 /// The encoder process at one moment. Counters count from its start.

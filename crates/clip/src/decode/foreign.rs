@@ -7,10 +7,6 @@ pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
     let brand = if head.get(4..8) == Some(b"ftyp") { head.get(8..12) } else { None };
     if let Some(brand) = brand {
         return match brand {
-            b"avif" | b"avis" => Some("AVIF"),
-            b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1" => {
-                Some("HEIF")
-            }
             b"crx " => Some("Canon raw (CR3)"),
             b"jp2 " | b"jpx " | b"jpm " => Some("JPEG 2000"),
             b"isom" | b"iso2" | b"mp41" | b"mp42" | b"avc1" | b"M4V " | b"qt  " => {
@@ -20,7 +16,6 @@ pub(super) fn name(bytes: &[u8]) -> Option<&'static str> {
         };
     }
     Some(match head {
-        [0xff, 0x0a, ..] | [0, 0, 0, 12, b'J', b'X', b'L', b' ', ..] => "JPEG XL",
         [0, 0, 0, 12, b'j', b'P', b' ', b' ', ..] | [0xff, 0x4f, 0xff, 0x51, ..] => "JPEG 2000",
         [0xff, 0xd8, 0xff] => "JPEG",
         [0xff, 0xd8, 0xf7, ..] => "JPEG-LS",

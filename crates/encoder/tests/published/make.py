@@ -273,6 +273,22 @@ def quickgelu():
     immich("clip_quickgelu", model, config, {}, tokenizer, open_clip_ids(tokenizer, 77, "lower"), 77)
 
 
+def laion():
+    """LAION's and DataComp's ViTs: GELU."""
+    config = small_clip()
+    model = shake(open_clip.CLIP(**config), 8)
+    tokenizer = clip_like()
+    immich("laion", model, config, {}, tokenizer, open_clip_ids(tokenizer, 77, "lower"), 77)
+
+
+def dfn():
+    """Apple's DFN: pictures are squashed to a square."""
+    config = small_clip(vision={"image_size": 48}, quick_gelu=True)
+    model = shake(open_clip.CLIP(**config), 9)
+    tokenizer = clip_like()
+    immich("dfn", model, config, {"resize_mode": "squash"}, tokenizer, open_clip_ids(tokenizer, 77, "lower"), 77)
+
+
 def timm_clip(name, seed, trunk, vision, preprocess=None, text=None, u8=False, dynamo=False):
     """open_clip's model with a small trunk of timm's in place of the published one."""
     config = small_clip(text=text)
@@ -316,6 +332,21 @@ def mobileclip():
     trunk = lambda size: FastVit(layers=(1, 1, 1, 1), token_mixers=("repmixer",) * 3 + ("attention",),
                                  embed_dims=(16, 16, 32, 32), num_classes=0, global_pool="avg")
     timm_clip("mobileclip", 4, trunk, "fastvit_mci0",
+              {"mean": (0, 0, 0), "std": (1, 1, 1), "interpolation": "bilinear"}, {"no_causal_mask": True})
+
+
+def mobileclip2():
+    """MobileCLIP 2's S3 and S4: a FastViT of five stages with norms in its stem and attention in two stages."""
+    from functools import partial
+    from timm.layers import LayerNorm2d
+    from timm.models.fastvit import FastVit, RepConditionalPosEnc
+    trunk = lambda size: FastVit(
+        layers=(1, 1, 1, 1, 1), embed_dims=(8, 16, 16, 32, 32), mlp_ratios=(2, 2, 2, 2, 2), num_classes=0,
+        global_pool="avg", se_downsamples=(False,) * 5, downsamples=(False,) + (True,) * 4,
+        pos_embs=(None,) * 3 + (partial(RepConditionalPosEnc, spatial_shape=(7, 7)),) * 2,
+        token_mixers=("repmixer",) * 3 + ("attention",) * 2, lkc_use_act=True, norm_layer=partial(LayerNorm2d, eps=1e-5),
+        stem_use_scale_branch=False)
+    timm_clip("mobileclip2", 10, trunk, "fastvit_mci3",
               {"mean": (0, 0, 0), "std": (1, 1, 1), "interpolation": "bilinear"}, {"no_causal_mask": True})
 
 
@@ -396,6 +427,28 @@ def xlm_r():
         vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48,
         max_position_embeddings=90, pad_token_id=1)
     hf_text("xlm_roberta", 9, config, "mean_pooler", xlm_roberta(), 77)
+
+
+def clipa():
+    """CLIPA: pictures pooled by the mean of their patches, BERT's tokeniser with its separator blanked out."""
+    text = {"context_length": 32, "pool_type": "last", "no_causal_mask": True}
+    config = small_clip({"no_ln_pre": True, "pool_type": "avg", "final_ln_after_pool": True}, text)
+    model = shake(open_clip.CLIP(**config), 12)
+    config["text_cfg"] |= {"hf_tokenizer_name": "bert-base-uncased", "tokenizer_kwargs": {"strip_sep_token": True}}
+    tokenizer = word_piece(True)
+    encode = open_clip_ids(tokenizer, 32, "whitespace")
+    encode.strip_sep_token = True
+    immich("clipa", model, config, {}, tokenizer, encode, 32)
+
+
+def metaclip2():
+    """MetaCLIP 2: many languages, pooled at the first end of a text."""
+    text = {"context_length": 64, "pool_type": "eos", "eos_id": 2}
+    config = small_clip(text=text)
+    model = shake(open_clip.CLIP(**config), 13)
+    config["text_cfg"] |= {"hf_tokenizer_name": "facebook/xlm-v-base", "tokenizer_kwargs": {"clean": "canonicalize"}}
+    tokenizer = xlm_roberta(64)
+    immich("metaclip2", model, config, {}, tokenizer, open_clip_ids(tokenizer, 64, "canonicalize"), 64)
 
 
 def nllb_clip():
@@ -674,7 +727,7 @@ def faults():
 
 
 MADE = {function.__name__: function for function in (
-    quickgelu, resnet, coca, mobileclip, convnext, eva02, pe_core, siglip, xlm_r, nllb_clip, m_clip, clip_optimum,
+    quickgelu, laion, dfn, resnet, coca, mobileclip, mobileclip2, convnext, eva02, pe_core, siglip, xlm_r, clipa, metaclip2, nllb_clip, m_clip, clip_optimum,
     siglip2, jina, siglip_weights, siglip_transformers, faults)}
 
 if __name__ == "__main__":

@@ -57,7 +57,8 @@ pub fn make_model(name: &str, options: pgclip_export::Options) -> ModelRef {
     let config = golden.join("open_clip_config.json");
     let weights = golden.join("open_clip_model.safetensors");
     let made = pgclip_export::export(&weights, Some(&config), &options, &directory).unwrap();
-    ModelRef { directory: directory.display().to_string(), digest: made.digest.0 }
+    let directory = directory.display().to_string();
+    ModelRef { directory, digest: made.digest.0, language: None }
 }
 
 /// A path of this process's own, with nothing there.

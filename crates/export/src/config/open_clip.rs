@@ -9,7 +9,7 @@ use pgclip_clip::model::{Interpolation, ResizeMode};
 use serde_json::{Value, json};
 
 use super::section::Section;
-use super::{Activation, OPENAI_MEAN, OPENAI_STD, Preprocessing, Shape, Tower};
+use super::{Activation, OPENAI_MEAN, OPENAI_STD, Parsed, Preprocessing, Shape, Tower};
 
 /// Of a model: how weights begin and are named, and in which type they are kept.
 const HARMLESS: &[&str] = &["cast_dtype", "custom_text", "init_logit_scale", "output_dict"];
@@ -42,21 +42,34 @@ const TEXT_HARMLESS: &[&str] = &[
 const OFF: &[&str] =
     &["qk_norm", "scaled_cosine_attn", "scale_attn", "scale_attn_inner", "scale_fc", "scale_heads"];
 
-/// The shape that `config` describes, and the preprocessing, where it tells that.
-pub(super) fn parse(config: Value) -> Result<(Shape, Option<Preprocessing>), String> {
-    let mut whole = Section::new("", config)?;
-    let preprocess = whole.section("preprocess_cfg")?;
-    let model = match whole.take("model_cfg") {
-        Some(model) => {
-            whole.finish()?;
-            Section::new("", model)?
-        }
-        None => whole,
-    };
+/// The shape that `config` describes, and what it tells beside that.
+pub(super) fn parse(config: Value) -> Result<Parsed, String> {
+    let Parts { model, preprocess, bare } = parts(config)?;
+    let activation_told = model.has("quick_gelu");
     let shape = model_cfg(model)?;
     let preprocessing =
         preprocess.map(|section| preprocessing(section, shape.image_size)).transpose()?;
-    Ok((shape, preprocessing))
+    Ok(Parsed { shape, preprocessing, bare, activation_told })
+}
+
+/// The sections of a description.
+pub(crate) struct Parts {
+    pub model: Section,
+    pub preprocess: Option<Section>,
+    /// Whether it is a model configuration alone.
+    pub bare: bool,
+}
+
+pub(crate) fn parts(config: Value) -> Result<Parts, String> {
+    let mut whole = Section::new("", config)?;
+    let preprocess = whole.section("preprocess_cfg")?;
+    Ok(match whole.take("model_cfg") {
+        Some(model) => {
+            whole.finish()?;
+            Parts { model: Section::new("", model)?, preprocess, bare: false }
+        }
+        None => Parts { model: whole, preprocess, bare: true },
+    })
 }
 
 fn model_cfg(mut model: Section) -> Result<Shape, String> {
@@ -107,8 +120,8 @@ fn model_cfg(mut model: Section) -> Result<Shape, String> {
     })
 }
 
-/// What both towers have.
-fn tower(
+/// What the transformers of open_clip's own have, whichever tower they are of.
+pub(crate) fn tower(
     section: &mut Section,
     width: usize,
     activation: Activation,
@@ -190,7 +203,8 @@ mod tests {
                            "head_width": 104, "mlp_ratio": 4.9231, "patch_size": 14},
             "text_cfg": {"width": 1280, "heads": 20, "layers": 32, "pool_type": "argmax"},
         });
-        let (shape, preprocessing) = parse(config).unwrap();
+        let Parsed { shape, preprocessing, bare, activation_told } = parse(config).unwrap();
+        assert!(bare && activation_told);
         assert_eq!((shape.vision.heads, shape.vision.mlp_width), (16, 8192));
         assert_eq!((shape.text.mlp_width, shape.context_length), (5120, 77));
         assert_eq!(shape.text.activation, Activation::QuickGelu);
@@ -217,11 +231,11 @@ mod tests {
 
     #[test]
     fn preprocessing_is_open_clips() {
-        let found = parse(whole()).unwrap().1.unwrap();
+        let found = parse(whole()).unwrap().preprocessing.unwrap();
         assert_eq!((found.mean, found.std, found.resize), ([0.5; 3], [0.25; 3], ResizeMode::Crop));
         let mut partly = whole();
         partly["preprocess_cfg"] = json!({"mean": 0.4, "interpolation": "random"});
-        let found = parse(partly).unwrap().1.unwrap();
+        let found = parse(partly).unwrap().preprocessing.unwrap();
         assert_eq!((found.mean, found.std), ([0.4; 3], OPENAI_STD));
         for (key, value) in [
             ("interpolation", json!("lanczos")),
@@ -232,17 +246,17 @@ mod tests {
         ] {
             let mut config = whole();
             config["preprocess_cfg"][key] = value;
-            let error = parse(config).unwrap_err();
+            let error = parse(config).err().unwrap();
             assert!(error.starts_with(&format!("preprocess_cfg.{key} = ")), "{error}");
         }
         let mut other = whole();
         other["preprocess_cfg"]["size"] = json!(256);
-        assert!(parse(other).unwrap_err().contains("size is 256, but image_size 224"));
+        assert!(parse(other).err().unwrap().contains("size is 256, but image_size 224"));
         let mut filled = whole();
         filled["preprocess_cfg"]["resize_mode"] = json!("longest");
-        assert_eq!(parse(filled.clone()).unwrap().1.unwrap().resize, ResizeMode::Pad);
+        assert_eq!(parse(filled.clone()).unwrap().preprocessing.unwrap().resize, ResizeMode::Pad);
         filled["preprocess_cfg"]["fill_color"] = json!(127);
-        assert!(parse(filled).unwrap_err().starts_with("preprocess_cfg.fill_color = 127"));
+        assert!(parse(filled).err().unwrap().starts_with("preprocess_cfg.fill_color = 127"));
     }
 
     #[test]
@@ -281,12 +295,12 @@ mod tests {
                 _ => (&mut config[section], format!("{section}.{key}")),
             };
             at[key] = value;
-            let error = parse(config).unwrap_err();
+            let error = parse(config).err().unwrap();
             assert!(error.starts_with(&format!("{name} = ")), "{error}");
         }
         let mut config = json!({"embed_dim": 64, "vision_cfg": {}, "text_cfg": {}});
         config["vision_cfg"]["norm_kwargs"] = json!({"eps": 1e-6, "bias": false});
-        let error = parse(config).unwrap_err();
+        let error = parse(config).err().unwrap();
         assert!(error.starts_with("vision_cfg.norm_kwargs.bias = "), "{error}");
     }
 }

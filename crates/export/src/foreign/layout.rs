@@ -11,16 +11,14 @@
 use std::path::{Path, PathBuf};
 
 use pgclip_clip::model::{
-    CLIP_VOCABULARY, Clean, ClipConfig, FORMAT_ANY, IMAGE_FILE, ImageConfig, Padding, Precision,
-    TEXT_FILE, TextConfig, TokenizerKind,
+    CLIP_VOCABULARY, Clean, ClipConfig, FORMAT_ANY, ImageConfig, Padding, TextConfig, TokenizerKind,
 };
-use pgclip_clip::towers::{
-    BatchSize, ElementType, Holds, Input, Layout as Axes, Output, TowerConfig, Towers,
-};
-use serde_json::{Value as Json, json};
+use pgclip_clip::towers::{BatchSize, TowerConfig, Towers};
+use serde_json::Value as Json;
 
-use super::graph::{Foreign, Tower, Value};
-use super::text::Published;
+use super::graph::{Foreign, Tower};
+use super::text::{Published, Texts, transformers_cleaning};
+use super::towers::{image_tower, text_tower};
 use crate::config::section::Section;
 use crate::config::{self, Preprocessing, image_processor, open_clip};
 use crate::error::ExportError;
@@ -228,13 +226,6 @@ fn immich(folder: &Path, options: &Options) -> Result<Graphs, ExportError> {
     let text = Foreign::open(&textual.join("model.onnx"), folder)?;
     let path = folder.join(HUGGING_FACE_CONFIG);
     let model = read_json(&path)?;
-    let text_cfg = &model["text_cfg"];
-    if !text_cfg.is_object() {
-        return Err(ExportError::config(
-            &path,
-            "is no description of open_clip's: text_cfg is missing",
-        ));
-    }
     let preprocess = visual.join("preprocess_cfg.json");
     let told = read_json(&preprocess)?;
     let image_size = size(&image, &told, &model["vision_cfg"]["image_size"], &preprocess)?;
@@ -242,44 +233,18 @@ fn immich(folder: &Path, options: &Options) -> Result<Graphs, ExportError> {
         .and_then(|section| open_clip::preprocessing(section, image_size as usize))
         .map_err(|message| ExportError::config(&preprocess, message))?;
     let tokenizer = Published::read(&textual)?;
-    let masked = text.inputs.iter().any(|input| input.name.contains("mask"));
-    // What open_clip does to texts; M-CLIP, whose graph takes a mask, is transformers' alone.
-    let kwargs = &text_cfg["tokenizer_kwargs"];
-    let clean = match (&kwargs["clean"], masked) {
-        (_, true) => Vec::new(),
-        (Json::String(clean), _) => cleaning(clean).ok_or_else(|| {
-            let message = format!("text_cfg.tokenizer_kwargs.clean = \"{clean}\" is not supported");
-            ExportError::config(&path, message)
-        })?,
-        _ if text_cfg["hf_tokenizer_name"].is_string() => {
-            cleaning("whitespace").unwrap_or_default()
-        }
-        _ => cleaning("lower").unwrap_or_default(),
-    };
-    for (key, value) in kwargs.as_object().into_iter().flatten() {
-        if !matches!(key.as_str(), "clean" | "strip_sep_token") {
-            let message = format!(
-                "text_cfg.tokenizer_kwargs.{key} = {value} is not supported: nothing is known of it"
-            );
-            return Err(ExportError::config(&path, message));
-        }
-    }
-    if text_cfg["tokenizer_mode"].as_str().is_some_and(|mode| !mode.is_empty()) {
-        let message =
-            format!("text_cfg.tokenizer_mode = {} is not supported", text_cfg["tokenizer_mode"]);
-        return Err(ExportError::config(&path, message));
-    }
+    let texts = Texts::read(&model, &path, text.masked())?;
     let dimensions = model["embed_dim"].as_u64();
     let described = Described {
         what: "ready graphs in Immich's layout".into(),
         architecture: "graphs in Immich's layout".into(),
         preprocessing,
         image_size,
-        most_tokens: Some(text_cfg["context_length"].as_u64().unwrap_or(77) as u32),
+        most_tokens: Some(texts.context_length),
         widths: [dimensions, dimensions],
-        clean,
+        clean: texts.clean,
         padding: Padding::Context,
-        strip_separator: kwargs["strip_sep_token"] == json!(true),
+        strip_separator: texts.strip_separator,
     };
     assemble(image, Some(text), tokenizer, described, options)
 }
@@ -334,33 +299,6 @@ fn transformers(folder: &Path, found: Found, options: &Options) -> Result<Graphs
     assemble(image, text, tokenizer, described, options)
 }
 
-/// What transformers does to a text before the rules of `tokenizer.json`, by the tokeniser's class and
-/// the kind of the model.
-pub(crate) fn transformers_cleaning(tokenizer: &Published, kind: &str) -> Vec<Clean> {
-    let lower = tokenizer.config["do_lower_case"].as_bool();
-    match (tokenizer.class(), kind) {
-        ("SiglipTokenizer", _) => {
-            let lower = lower.unwrap_or(true).then_some(Clean::Lower);
-            lower.into_iter().chain([Clean::Punctuation, Clean::Whitespace]).collect()
-        }
-        // SigLIP 2's texts were lower case in training; Gemma's tokeniser does not see to it.
-        (_, "siglip2") => vec![Clean::Lower],
-        ("GemmaTokenizer", "siglip") if lower != Some(false) => vec![Clean::Lower],
-        _ => Vec::new(),
-    }
-}
-
-/// open_clip's name for a way to clean texts.
-pub(crate) fn cleaning(name: &str) -> Option<Vec<Clean>> {
-    use Clean::{Lower, Punctuation, Repair, Underscores, Whitespace};
-    Some(match name {
-        "whitespace" => vec![Repair, Whitespace],
-        "lower" => vec![Repair, Whitespace, Lower],
-        "canonicalize" => vec![Repair, Underscores, Punctuation, Lower, Whitespace],
-        _ => return None,
-    })
-}
-
 /// Width and height of the images: what the graph says, or else the descriptions.
 fn size(graph: &Foreign, told: &Json, other: &Json, path: &Path) -> Result<u32, ExportError> {
     let input = graph.inputs.iter().find(|input| input.shape.len() == 4);
@@ -381,9 +319,9 @@ fn assemble(
     options: &Options,
 ) -> Result<Graphs, ExportError> {
     let [image_width, text_width] = described.widths;
-    let image_tower = image_tower(&image, &described, image_width)?;
+    let image_tower = image_tower(&image, image_width)?;
     let text_graph = text.as_ref().unwrap_or(&image);
-    let (text_tower, length) = text_tower(text_graph, &described, text_width)?;
+    let (text_tower, length) = text_tower(text_graph, described.image_size, text_width)?;
     let widths = [image_tower.output.width, text_tower.output.width];
     if widths[0] != widths[1] {
         return Err(ExportError::config(
@@ -448,171 +386,4 @@ fn assemble(
     };
     let tokenizer = (!clips).then_some(tokenizer);
     Ok(Graphs { what: described.what, image, text, tokenizer, config })
-}
-
-impl Foreign {
-    fn masked(&self) -> bool {
-        self.inputs.iter().any(|input| input.name.contains("mask"))
-    }
-
-    /// The precision of most of its weights.
-    fn precision(&self) -> Result<Precision, ExportError> {
-        Ok(match self.most_weights()? {
-            10 => Precision::Fp16,
-            2 | 3 => Precision::Quantized,
-            _ => Precision::Fp32,
-        })
-    }
-
-    fn bad_input(&self, input: &Value) -> ExportError {
-        let message = format!("has the input \"{}\", of which nothing is known", input.name);
-        ExportError::config(&self.path, message)
-    }
-}
-
-/// The output that holds a tower's embeddings, by the names that exporters give it.
-fn output(graph: &Foreign, names: &[&str], width: Option<u64>) -> Result<Output, ExportError> {
-    let bad = |message: String| ExportError::config(&graph.path, message);
-    let is_embedding = |value: &&Value| {
-        matches!(value.element, Some(ElementType::F32 | ElementType::F16))
-            && (value.shape.len() == 2 || value.shape.is_empty())
-    };
-    let named = names
-        .iter()
-        .find_map(|name| graph.outputs.iter().find(|value| value.name == *name))
-        .filter(is_embedding);
-    let mut others = graph.outputs.iter().filter(is_embedding);
-    let only = others.next().filter(|_| others.next().is_none());
-    let list = || graph.outputs.iter().map(|value| &value.name[..]).collect::<Vec<_>>().join(", ");
-    let found = named
-        .or(only)
-        .ok_or_else(|| bad(format!("has no output that is an embedding, only {}", list())))?;
-    let width = found.shape.get(1).copied().flatten().or(width);
-    let width = width.and_then(|width| u32::try_from(width).ok()).ok_or_else(|| {
-        bad(format!("does not tell how many numbers its output \"{}\" has", found.name))
-    })?;
-    let element = found.element.unwrap_or(ElementType::F32);
-    Ok(Output { name: found.name.clone(), element, width })
-}
-
-const IMAGE_OUTPUTS: &[&str] = &[
-    "embedding",
-    "image_embeds",
-    "l2norm_image_embeddings",
-    "image_embeddings",
-    "image_features",
-    "pooler_output",
-];
-const TEXT_OUTPUTS: &[&str] = &[
-    "embedding",
-    "text_embeds",
-    "l2norm_text_embeddings",
-    "text_embeddings",
-    "text_features",
-    "pooler_output",
-];
-
-fn image_tower(
-    graph: &Foreign,
-    described: &Described,
-    width: Option<u64>,
-) -> Result<TowerConfig, ExportError> {
-    let output = output(graph, IMAGE_OUTPUTS, width)?;
-    let mut batch = BatchSize::Any;
-    let mut inputs = Vec::new();
-    for value in graph.needs(&output.name)? {
-        let (Some(element), sides) = (value.element, &value.shape) else {
-            return Err(graph.bad_input(value));
-        };
-        let is_pixels = matches!(element, ElementType::F32 | ElementType::F16 | ElementType::U8)
-            && sides.len() == 4;
-        let holds = if is_pixels {
-            let layout =
-                if sides[3] == Some(3) && sides[1] != Some(3) { Axes::Nhwc } else { Axes::Nchw };
-            batch = batch_of(graph, value)?;
-            Holds::Pixels { layout }
-        } else if is_text(value) {
-            constant(value, 1)
-        } else {
-            return Err(graph.bad_input(value));
-        };
-        inputs.push(Input { name: value.name.clone(), element, holds });
-    }
-    let tower = TowerConfig { file: IMAGE_FILE.into(), inputs, output, batch };
-    if !tower.inputs.iter().any(|input| matches!(input.holds, Holds::Pixels { .. })) {
-        return Err(ExportError::config(&graph.path, "has no input for the pixels of an image"));
-    }
-    let _ = described;
-    Ok(tower)
-}
-
-/// The tower, and the length of texts where the graph fixes it.
-fn text_tower(
-    graph: &Foreign,
-    described: &Described,
-    width: Option<u64>,
-) -> Result<(TowerConfig, Option<u32>), ExportError> {
-    let output = output(graph, TEXT_OUTPUTS, width)?;
-    let (mut batch, mut length) = (BatchSize::Any, None);
-    let mut inputs = Vec::new();
-    for value in graph.needs(&output.name)? {
-        let Some(element) = value.element else { return Err(graph.bad_input(value)) };
-        let holds = if is_text(value) {
-            if value.name.contains("mask") {
-                Holds::Mask
-            } else if value.name.contains("token_type") {
-                Holds::Segments
-            } else if value.name.contains("position") {
-                return Err(graph.bad_input(value));
-            } else {
-                batch = batch_of(graph, value)?;
-                length = value.shape[1].and_then(|length| u32::try_from(length).ok());
-                Holds::Tokens
-            }
-        } else if value.shape.len() == 4 {
-            constant(value, described.image_size.into())
-        } else {
-            return Err(graph.bad_input(value));
-        };
-        inputs.push(Input { name: value.name.clone(), element, holds });
-    }
-    let tokens = inputs.iter().filter(|input| input.holds == Holds::Tokens).count();
-    if tokens != 1 {
-        let message = format!("has {tokens} inputs for the tokens of a text");
-        return Err(ExportError::config(&graph.path, message));
-    }
-    Ok((TowerConfig { file: TEXT_FILE.into(), inputs, output, batch }, length))
-}
-
-/// Whether an input holds something for each token of a text.
-fn is_text(value: &Value) -> bool {
-    use ElementType::{Bool, F32, I32, I64};
-    let of_tokens = matches!(value.element, Some(I32 | I64));
-    let of_mask = value.name.contains("mask") && matches!(value.element, Some(F32 | Bool));
-    value.shape.len() == 2 && (of_tokens || of_mask)
-}
-
-fn batch_of(graph: &Foreign, value: &Value) -> Result<BatchSize, ExportError> {
-    match value.shape[0] {
-        None => Ok(BatchSize::Any),
-        Some(1) => Ok(BatchSize::One),
-        Some(batch) => Err(ExportError::config(
-            &graph.path,
-            format!(
-                "its input \"{}\" takes {batch} items at once, no more and no less",
-                value.name
-            ),
-        )),
-    }
-}
-
-/// Something for an input that the other tower alone makes use of.
-fn constant(value: &Value, side: u64) -> Holds {
-    let axis = |(at, length): (usize, &Option<u64>)| match length {
-        Some(length) => *length as i64,
-        None if at == 0 => -1,
-        None if at == 1 && value.shape.len() == 4 => 3,
-        None => side as i64,
-    };
-    Holds::Constant { shape: value.shape.iter().enumerate().map(axis).collect(), value: 0.0 }
 }

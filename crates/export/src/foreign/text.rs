@@ -7,6 +7,7 @@ use pgclip_clip::model::{Clean, Padding, TokensConfig};
 use pgclip_clip::tokens::{FileTokenizer, MAX_FILE_BYTES, token_id};
 use serde_json::{Value, json};
 
+use crate::config;
 use crate::error::ExportError;
 
 /// Name of a tokeniser's file, published and in a model directory.
@@ -163,6 +164,87 @@ impl Published {
         let json = serde_json::to_vec(&self.tokenizer).map_err(std::io::Error::other);
         json.and_then(|json| std::fs::write(&path, json)).map_err(ExportError::write(&path))
     }
+}
+
+/// What transformers does to a text before the rules of `tokenizer.json`, by the tokeniser's class and
+/// the kind of the model.
+pub(crate) fn transformers_cleaning(tokenizer: &Published, kind: &str) -> Vec<Clean> {
+    let lower = tokenizer.config["do_lower_case"].as_bool();
+    match (tokenizer.class(), kind) {
+        ("SiglipTokenizer", _) => {
+            let lower = lower.unwrap_or(true).then_some(Clean::Lower);
+            lower.into_iter().chain([Clean::Punctuation, Clean::Whitespace]).collect()
+        }
+        // SigLIP 2's texts were lower case in training; Gemma's tokeniser does not see to it.
+        (_, "siglip2") => vec![Clean::Lower],
+        ("GemmaTokenizer", "siglip") if lower != Some(false) => vec![Clean::Lower],
+        _ => Vec::new(),
+    }
+}
+
+/// open_clip's name for a way to clean texts.
+pub(crate) fn cleaning(name: &str) -> Option<Vec<Clean>> {
+    use Clean::{Lower, Punctuation, Repair, Underscores, Whitespace};
+    Some(match name {
+        "whitespace" => vec![Repair, Whitespace],
+        "lower" => vec![Repair, Whitespace, Lower],
+        "canonicalize" => vec![Repair, Underscores, Punctuation, Lower, Whitespace],
+        _ => return None,
+    })
+}
+
+/// What open_clip's description says of texts.
+pub(super) struct Texts {
+    pub context_length: u32,
+    pub clean: Vec<Clean>,
+    pub strip_separator: bool,
+}
+
+impl Texts {
+    /// Reads the description at `path`; `masked`: the text tower takes a mask.
+    pub fn read(model: &Value, path: &Path, masked: bool) -> Result<Self, ExportError> {
+        let bad = |message: String| Err(ExportError::config(path, message));
+        let text_cfg = &model["text_cfg"];
+        if !text_cfg.is_object() {
+            return bad("is no description of open_clip's: text_cfg is missing".into());
+        }
+        // What open_clip does to texts; M-CLIP, whose graph takes a mask, is transformers' alone.
+        let kwargs = &text_cfg["tokenizer_kwargs"];
+        let clean = match (&kwargs["clean"], masked) {
+            (_, true) => Some(Vec::new()),
+            (Value::String(clean), _) => cleaning(clean),
+            _ if text_cfg["hf_tokenizer_name"].is_string() => cleaning("whitespace"),
+            _ => cleaning("lower"),
+        };
+        let Some(clean) = clean else {
+            let clean = &kwargs["clean"];
+            return bad(format!("text_cfg.tokenizer_kwargs.clean = {clean} is not supported"));
+        };
+        for (key, value) in kwargs.as_object().into_iter().flatten() {
+            if !matches!(key.as_str(), "clean" | "strip_sep_token") {
+                return bad(format!(
+                    "text_cfg.tokenizer_kwargs.{key} = {value} is not supported: nothing is known of it"
+                ));
+            }
+        }
+        let mode = &text_cfg["tokenizer_mode"];
+        if mode.as_str().is_some_and(|mode| !mode.is_empty()) {
+            return bad(format!("text_cfg.tokenizer_mode = {mode} is not supported"));
+        }
+        let length = text_cfg["context_length"].as_u64().unwrap_or(77);
+        let Some(context_length) = u32::try_from(length).ok().filter(|n| (1..=4096).contains(n))
+        else {
+            return bad(format!("text_cfg.context_length is {length}; it is 1 to 4096"));
+        };
+        let strip_separator = kwargs["strip_sep_token"] == json!(true);
+        Ok(Self { context_length, clean, strip_separator })
+    }
+}
+
+/// Why graphs of the model that open_clip's description at `path` is of could not be taken, if they
+/// could not, as far as the description tells it.
+pub fn check_describes_graphs(path: &Path) -> Result<(), ExportError> {
+    Texts::read(&config::read_json(path)?, path, false).map(|_| ())
 }
 
 /// A template with marks before and behind a text.

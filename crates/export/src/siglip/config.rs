@@ -8,11 +8,12 @@ use pgclip_clip::model::Clean;
 use serde_json::{Value, json};
 
 use crate::checkpoint::Checkpoint;
+use crate::config::known::Known;
+use crate::config::open_clip::Parts;
 use crate::config::section::Section;
-use crate::config::{self, Activation, Preprocessing, Tower, open_clip};
+use crate::config::{self, Activation, Preprocessing, Sizes, Stated, Tower, open_clip};
 use crate::error::ExportError;
 use crate::foreign::{Published, cleaning, transformers_cleaning};
-use crate::naming::Naming;
 
 /// A SigLIP: everything the graphs need but the weights.
 pub struct Siglip {
@@ -50,28 +51,57 @@ pub fn describes(path: &Path) -> bool {
     hugging_face || trunk.contains("_siglip_") && text_is_own
 }
 
+/// Why weights of the SigLIP that is described at `path` cannot be converted, if they cannot.
+pub fn check_known(path: &Path) -> Result<(), ExportError> {
+    Siglip::read_partly(path).map(|_| ())
+}
+
 impl Siglip {
     pub fn read(
         path: &Path,
         checkpoint: &Checkpoint,
-        stated: Option<&Preprocessing>,
+        stated: &Stated,
     ) -> Result<Self, ExportError> {
+        let (mut siglip, told, bare) = Self::read_partly(path)?;
         let bad = |message| ExportError::config(path, message);
-        let config = config::read_json(path)?;
-        let (mut siglip, told) = if config["model_type"].is_string() {
-            let siglip = hugging_face(config).map_err(bad)?;
-            let told = config::beside_config(path, siglip.image_size)?;
-            (siglip, told)
-        } else {
-            open_clips(config, checkpoint).map_err(bad)?
-        };
-        siglip.preprocessing = match (told, stated) {
-            (Some(told), _) => told,
-            (None, Some(stated)) => stated.clone(),
-            (None, None) => return Err(ExportError::NoPreprocessing { path: path.into() }),
-        };
+        if siglip.vision.width == 0 {
+            siglip.take_sizes(checkpoint).map_err(bad)?;
+        }
+        let known = Known::of(path, bare, stated)?;
+        if stated.activation.is_some() {
+            return Err(bad("is of a SigLIP, whose activation is known".into()));
+        }
+        siglip.preprocessing = known.preprocessing(path, told, stated.preprocessing.as_ref())?;
         siglip.check().map_err(bad)?;
         Ok(siglip)
+    }
+
+    /// Without what open_clip's description leaves to the weights: such sizes are 0.
+    fn read_partly(path: &Path) -> Result<(Self, Option<Preprocessing>, bool), ExportError> {
+        let bad = |message| ExportError::config(path, message);
+        let config = config::read_json(path)?;
+        if config["model_type"].is_string() {
+            let siglip = hugging_face(config).map_err(bad)?;
+            let told = config::beside_config(path, siglip.image_size)?;
+            return Ok((siglip, told, false));
+        }
+        open_clips(config).map_err(bad)
+    }
+
+    /// timm's image tower is described by its name; its sizes are those of the weights.
+    fn take_sizes(&mut self, checkpoint: &Checkpoint) -> Result<(), String> {
+        let shape = |name: &str, axis: usize| -> Result<usize, String> {
+            let tensor = checkpoint.tensor(name);
+            let side = tensor.and_then(|tensor| tensor.shape.get(axis).copied());
+            side.ok_or_else(|| format!("does not fit the weights, which have no {name}"))
+        };
+        self.patch_size = shape("visual.trunk.patch_embed.proj.weight", 2)?;
+        self.vision.width = shape("visual.trunk.patch_embed.proj.weight", 0)?;
+        self.vision.mlp_width = shape("visual.trunk.blocks.0.mlp.fc1.weight", 0)?;
+        let block = |layer: &usize| format!("visual.trunk.blocks.{layer}.norm1.weight");
+        self.vision.layers =
+            (0..).take_while(|layer| checkpoint.tensor(&block(layer)).is_some()).count();
+        Ok(())
     }
 
     /// The steps of a text's cleaning.
@@ -80,15 +110,8 @@ impl Siglip {
     }
 
     pub fn describe(&self) -> String {
-        let Tower { width, layers, .. } = self.vision;
-        let size = match (width, layers) {
-            (768, 12) => "B".to_owned(),
-            (1024, 24) => "L".to_owned(),
-            (1152, 27) => "SO400M".to_owned(),
-            (1536, 40) => "gopt".to_owned(),
-            _ => format!("{width}x{layers}"),
-        };
-        let Self { patch_size, image_size, text, .. } = self;
+        let Self { vision, patch_size, image_size, text, .. } = self;
+        let size = vision.size();
         format!("SigLIP ViT-{size}-{patch_size}-{image_size}, text {}x{}", text.width, text.layers)
     }
 
@@ -98,29 +121,9 @@ impl Siglip {
     }
 
     fn check(&self) -> Result<(), String> {
-        let within = |name: &str, value: usize, most: usize| match value {
-            0 => Err(format!("{name} is 0")),
-            v if v > most => Err(format!("{name} is {v}, more than {most}")),
-            _ => Ok(()),
-        };
-        within("the length of an embedding", self.dimensions, 16_000)?;
-        within("image_size", self.image_size, 4096)?;
-        within("patch_size", self.patch_size, self.image_size)?;
-        within("context_length", self.context_length, 4096)?;
-        within("vocab_size", self.vocab_size, 1 << 24)?;
-        for (name, tower) in [("vision", &self.vision), ("text", &self.text)] {
-            within(&format!("{name} width"), tower.width, 1 << 16)?;
-            within(&format!("number of {name} layers"), tower.layers, 1000)?;
-            within(&format!("{name} perceptron's width"), tower.mlp_width, 1 << 18)?;
-            within(&format!("number of {name} heads"), tower.heads, tower.width)?;
-            if tower.width % tower.heads != 0 {
-                let Tower { width, heads, .. } = tower;
-                return Err(format!("{name} width {width} does not divide by {heads} heads"));
-            }
-            if !(tower.epsilon > 0.0 && tower.epsilon < 1.0) {
-                return Err(format!("{name} layer norm's epsilon is {}", tower.epsilon));
-            }
-        }
+        let Self { dimensions, image_size, patch_size, context_length, vocab_size, .. } = *self;
+        let sizes = Sizes { dimensions, image_size, patch_size, context_length, vocab_size };
+        sizes.check(&self.vision, &self.text)?;
         if self.dimensions != self.vision.width {
             let (dimensions, width) = (self.dimensions, self.vision.width);
             return Err(format!("embeddings of {dimensions} do not fit a vision width of {width}"));
@@ -188,20 +191,10 @@ fn tower(section: &mut Section) -> Result<Tower, String> {
     })
 }
 
-/// open_clip's description, and the preprocessing where it tells that.
-fn open_clips(
-    config: Value,
-    checkpoint: &Checkpoint,
-) -> Result<(Siglip, Option<Preprocessing>), String> {
-    let mut whole = Section::new("", config)?;
-    let preprocess = whole.section("preprocess_cfg")?;
-    let mut model = match whole.take("model_cfg") {
-        Some(model) => {
-            whole.finish()?;
-            Section::new("", model)?
-        }
-        None => whole,
-    };
+/// open_clip's description, the preprocessing where it tells that, and whether it is a bare model
+/// configuration.
+fn open_clips(config: Value) -> Result<(Siglip, Option<Preprocessing>, bool), String> {
+    let Parts { mut model, preprocess, bare } = open_clip::parts(config)?;
     let dimensions = model.whole("embed_dim", 0)?;
     let missing = |key: &str| format!("is no description of a SigLIP: {key} is missing");
     let mut vision = model.section("vision_cfg")?.ok_or_else(|| missing("vision_cfg"))?;
@@ -227,25 +220,14 @@ fn open_clips(
     let image_size = config::square(&mut vision, "image_size")?.unwrap_or(224);
     vision.ignore(&["timm_model_pretrained", "timm_drop", "timm_drop_path"]);
     vision.finish()?;
-    let shape = |name: &str, axis: usize| -> Result<usize, String> {
-        let tensor = checkpoint.tensor(name);
-        let side = tensor.and_then(|tensor| tensor.shape.get(axis).copied());
-        side.ok_or_else(|| format!("does not fit the weights, which have no {name}"))
-    };
-    let layers = (0..)
-        .take_while(|layer| {
-            checkpoint.tensor(&format!("visual.trunk.blocks.{layer}.norm1.weight")).is_some()
-        })
-        .count();
-    let vision_tower = Tower {
-        width: shape("visual.trunk.patch_embed.proj.weight", 0)?,
-        layers,
+    let vision = Tower {
+        width: 0,
+        layers: 0,
         heads: *heads,
-        mlp_width: shape("visual.trunk.blocks.0.mlp.fc1.weight", 0)?,
+        mlp_width: 0,
         activation: if *tanh { Activation::GeluTanh } else { Activation::Gelu },
         epsilon: 1e-6,
     };
-    let patch_size = shape("visual.trunk.patch_embed.proj.weight", 2)?;
 
     let context_length = text.whole("context_length", 77)?;
     let vocab_size = text.whole("vocab_size", 49_408)?;
@@ -273,36 +255,22 @@ fn open_clips(
         activation = Activation::GeluTanh;
         act.finish()?;
     }
-    let mut epsilon = 1e-5;
-    if let Some(mut norm) = text.section("norm_kwargs")? {
-        epsilon = norm.number("eps", epsilon)?;
-        norm.finish()?;
-    }
     text.ignore(&["hf_tokenizer_name"]);
-    let width = text.whole("width", 512)?;
-    let mlp_ratio = text.number("mlp_ratio", 4.0)?;
-    let text_tower = Tower {
-        width,
-        layers: text.whole("layers", 12)?,
-        heads: text.whole("heads", 8)?,
-        mlp_width: (width as f64 * mlp_ratio) as usize,
-        activation,
-        epsilon: epsilon as f32,
-    };
+    let text_tower =
+        open_clip::tower(&mut text, 512, activation, |_, section| section.whole("heads", 8))?;
     text.finish()?;
     let preprocessing =
         preprocess.map(|section| open_clip::preprocessing(section, image_size)).transpose()?;
     let siglip = Siglip {
         dimensions,
         image_size,
-        patch_size,
-        vision: vision_tower,
+        patch_size: 0,
+        vision,
         text: text_tower,
         context_length,
         vocab_size,
         preprocessing: Preprocessing::inception(),
         clean,
     };
-    debug_assert_ne!(checkpoint.naming, Naming::HuggingFace);
-    Ok((siglip, preprocessing))
+    Ok((siglip, preprocessing, bare))
 }

@@ -21,7 +21,7 @@ use crate::foreign::{Published, read_tokenizer};
 use crate::onnx;
 
 use config::Siglip;
-pub use config::describes;
+pub use config::{check_known, describes};
 use weights::Weights;
 
 /// Converts the weights in a checkpoint, described at `config`, up to the point where the directory
@@ -32,7 +32,7 @@ pub fn draft(
     options: &Options,
     dir: &Path,
 ) -> Result<Draft, ExportError> {
-    let siglip = Siglip::read(config, checkpoint, options.preprocessing.as_ref())?;
+    let siglip = Siglip::read(config, checkpoint, &options.stated)?;
     let tokenizer = Published::read(checkpoint.folder())?;
     let mut tokens = tokenizer.describe(siglip.clean(&tokenizer), Padding::Context)?;
     tokens.language = options.language.clone();

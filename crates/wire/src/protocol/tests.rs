@@ -6,7 +6,11 @@ use super::*;
 use proptest::prelude::*;
 
 fn model() -> ModelRef {
-    ModelRef { directory: "/models/tiny".into(), digest: [7; 32] }
+    ModelRef {
+        directory: "/models/tiny".into(),
+        digest: [7; 32],
+        language: Some("deu_Latn".into()),
+    }
 }
 
 fn requests() -> Vec<Request> {
@@ -35,6 +39,8 @@ fn responses() -> Vec<Response> {
         digest: [1; 32],
         dimensions: 128,
         device: "cpu".into(),
+        bytes: 123_456_789,
+        idle_seconds: 2.5,
     };
     vec![
         Response::Hello { version: VERSION },
@@ -101,11 +107,11 @@ fn the_format_stays_as_it_is() {
     let frame = |m: &Request| encode_frame(m).unwrap();
     assert_eq!(frame(&Request::Hello { version: 1 }), [2, 0, 0, 0, 0, 1]);
     assert_eq!(frame(&Request::Status { id: 300 }), [3, 0, 0, 0, 4, 0xac, 2]);
-    let model = ModelRef { directory: "/m".into(), digest: [9; 32] };
+    let model = ModelRef { directory: "/m".into(), digest: [9; 32], language: None };
     let images = Request::Images { id: 1, model, images: vec![vec![5, 6].into()] };
-    let mut expected = vec![42, 0, 0, 0, 1, 1, 2, b'/', b'm'];
+    let mut expected = vec![43, 0, 0, 0, 1, 1, 2, b'/', b'm'];
     expected.extend([9; 32]);
-    expected.extend([1, 0, 2, 5, 6]);
+    expected.extend([0, 1, 0, 2, 5, 6]);
     assert_eq!(frame(&images), expected);
     let failed =
         Response::Failed { id: 2, kind: ErrorKind::Internal, message: "a".into(), hint: "".into() };
