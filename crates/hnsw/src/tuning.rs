@@ -38,8 +38,6 @@ numbers! {
 
     /// Slack of a search where nobody sets one, relative to the k-th distance.
     slack: f32 = 0.2;
-    /// The least slack, relative to the k-th distance: keeps the bound above the k-th itself.
-    slack_floor: f32 = 0.01;
     /// What a slack is worth of the way from the k-th to the mean distance, against its worth of the k-th:
     /// for queries to which everything is about equally far.
     slack_far: f32 = 2.5;
@@ -55,13 +53,9 @@ numbers! {
     /// Records after which a walk asks itself whether it is caught in one.
     caught_after: u64 = 64;
     /// Elements of layer 1 whose neighbours are looked at then.
-    around: u64 = 256;
+    around: u64 = 64;
     /// Elements of layer 1 from which a build searches the base layer for an element's neighbours.
-    build_starts: usize = 64;
-    /// A neighbour is a way out where it is so many times as far (in squares) as the middle one,
-    way_out: f32 = 2.0;
-    /// and keeps its place if it is among the nearest such, one in so many places of a list.
-    ways_out: usize = 8;
+    build_starts: usize = 32;
 
     // ---- filters that let few rows through ----
 
@@ -78,8 +72,6 @@ numbers! {
 
     // ---- the graph ----
 
-    /// Neighbours visited before an upper layer is left, nearest first by estimate.
-    descent_visits: usize = 2;
     /// Dead elements looked into for one element's new neighbours.
     repair_dead: usize = 64;
     /// Elements expanded to find neighbours for one that has lost nearly all.

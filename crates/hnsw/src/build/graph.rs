@@ -382,8 +382,7 @@ impl Insertion<'_> {
                 None => self.coarse.distance(ids[slot].load(Relaxed), new.0),
             };
             let linked = |slot: usize| known(slot).is_some_and(|(_, chosen)| chosen);
-            let metric = self.coarse.metric();
-            let slot = replace(metric, new.1, to_element, first, to_new, linked, kept)?;
+            let slot = replace(new.1, to_element, first, to_new, linked, kept)?;
             distances[slot].store(new.1.to_bits(), Relaxed);
             ids[slot].store(new.0, Relaxed);
             Some(slot)

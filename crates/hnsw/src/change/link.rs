@@ -176,7 +176,7 @@ pub(crate) fn link<S: StoreMut>(
             let linked = |slot: usize| ids.get(slot).is_some_and(|id| new.neighbours.contains(id));
             let first = copy.edges(space).kept();
             let to_new = |slot: usize| to_new[slot];
-            replace(space.metric(), distance, &to_element, first, to_new, linked, kept)
+            replace(distance, &to_element, first, to_new, linked, kept)
         };
         let Some(slot) = slot else { return Ok(false) };
         let (from, to) = (End::of(space, &own), End::of(space, new.query));

@@ -10,9 +10,8 @@
 //! nothing gets lost over it is not for these rules to see to, but for the edges that are kept
 //! ([`tree`](crate::change::tree)).
 
-use crate::format::layout::{Layout, MAX_LEVEL, Metric};
+use crate::format::layout::{Layout, MAX_LEVEL};
 use crate::space::Space;
-use crate::tuning;
 
 /// Chooses at most `most` of `candidates`, which are sorted by their distance to the element, the
 /// second field; `between` measures two candidates. The chosen come first, in order: diverse ones,
@@ -47,14 +46,9 @@ pub fn select<T: Copy>(
 /// It takes only places of neighbours farther than itself, and none where a nearer neighbour is
 /// nearer to it than the element is; unless it `must` have one. The first `kept` stay in any case.
 ///
-/// Ways out of a burst of near-duplicates lie far beyond the others ([`tuning::way_out`]), and would be the
-/// first to go: the nearest of them ([`tuning::ways_out`]) keep their places against neighbours, and compete among each other
-/// alone. Data that are no bursts have next to none of them.
-///
 /// `to_element` has the neighbours' distances to the list's element, slot by slot; `to_new` tells
 /// theirs to the new one.
 pub fn replace(
-    metric: Metric,
     distance: f32,
     to_element: &[f32],
     kept: usize,
@@ -63,25 +57,14 @@ pub fn replace(
     must: bool,
 ) -> Option<usize> {
     let slots = || to_element.iter().copied().enumerate();
-    let limit = far_from(metric, to_element);
-    let is_far = |element: f32| element > limit;
-    let far = to_element.iter().filter(|element| is_far(**element)).count();
-    let ways = to_element.len() / tuning::ways_out();
-    let new_is_far = is_far(distance);
     if !must {
-        let nearer = |element: f32| element <= distance && is_far(element) == new_is_far;
-        for (slot, _) in slots().filter(|(_, element)| nearer(*element)) {
+        for (slot, _) in slots().filter(|(_, element)| *element <= distance) {
             if to_new(slot) <= distance {
                 return None;
             }
         }
     }
-    let may_go = |element: f32| match (new_is_far, is_far(element)) {
-        _ if must => true,
-        (true, true) | (false, false) => element > distance,
-        (true, false) => far < ways,
-        (false, true) => far > ways,
-    };
+    let may_go = |element: f32| must || element > distance;
     let mut best: Option<(u8, f32, usize)> = None;
     for (slot, element) in slots().skip(kept).filter(|(_, element)| may_go(*element)) {
         let rank = 2 * u8::from(linked(slot));
@@ -94,17 +77,6 @@ pub fn replace(
         }
     }
     best.map(|(_, _, slot)| slot)
-}
-
-/// Beyond which distance a neighbour is a way out. Inner products have no zero to be relative to.
-fn far_from(metric: Metric, to_element: &[f32]) -> f32 {
-    let mut distances = to_element.to_vec();
-    let middle = distances.len() / 2;
-    if middle == 0 || metric == Metric::InnerProduct {
-        return f32::INFINITY;
-    }
-    let (_, median, _) = distances.select_nth_unstable_by(middle, f32::total_cmp);
-    tuning::way_out() * *median
 }
 
 /// The level of the element with this number: floor(-ln(u) / ln(m)) with u uniform, from a

@@ -110,7 +110,7 @@ fn name_parent<S: StoreMut>(
             let distance = copy.origin(space, &end).inner;
             let kept = copy.edges(space).kept();
             let to_new = |slot: usize| to_new[slot];
-            replace(space.metric(), distance, &to_element, kept, to_new, |_| false, true)
+            replace(distance, &to_element, kept, to_new, |_| false, true)
         };
         // An element with as many children as there may be has other neighbours beside.
         let Some(slot) = slot else { return Ok(false) };

@@ -169,8 +169,8 @@ impl Descent {
         })
     }
 
-    /// The best of the most promising neighbours that were collected, if it is nearer than the
-    /// stand.
+    /// The most promising of the neighbours that were collected, by its estimate where there are any, if
+    /// it is nearer than the stand.
     fn nearer<S: Store>(
         &mut self,
         store: &S,
@@ -178,10 +178,10 @@ impl Descent {
         query: &Query,
         here: Stand,
     ) -> Result<Option<Stand>, Error<S::Error>> {
-        let coded = space.layout().has_codes();
-        if coded {
-            self.near.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-            self.near.truncate(tuning::descent_visits());
+        if space.layout().has_codes() {
+            let nearest = self.near.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0));
+            self.near.clear();
+            self.near.extend(nearest);
         }
         let mut best: Option<Stand> = None;
         for (_, id) in &self.near {
@@ -190,9 +190,6 @@ impl Descent {
             let least = best.map_or(here.distance.inner, |best| best.distance.inner);
             if stand.distance.inner < least {
                 best = Some(stand);
-                if coded {
-                    break;
-                }
             }
         }
         Ok(best)
