@@ -311,7 +311,8 @@ impl<S: Read + Seek> Header<'_, S> {
         let height = side(&mut bits);
         let (times, by) = [(0, 0), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1)]
             [bits.take(3) as usize];
-        let width = if by == 0 { side(&mut bits) } else { height * times / by };
+        let by_ratio = (height * times).checked_div(by);
+        let width = by_ratio.unwrap_or_else(|| side(&mut bits));
         // Not all metadata are the usual ones, there are more of them, and the orientation is first.
         let extra = bits.take(1) == 0 && bits.take(1) == 1;
         let turned = extra && bits.take(3) >= 4;

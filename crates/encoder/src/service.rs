@@ -314,12 +314,16 @@ impl Service {
         if texts.is_some_and(|due| due <= now) {
             self.texts_ready = false;
             self.at_work[Kind::Texts as usize].begin(now);
-            self.texts.pop().map(|batch| self.pipeline.texts.send(batch));
+            if let Some(batch) = self.texts.pop() {
+                let _ = self.pipeline.texts.send(batch);
+            }
         }
         if images.is_some_and(|due| due <= now) {
             self.images_ready = false;
             self.at_work[Kind::Images as usize].begin(now);
-            self.images.pop().map(|batch| self.pipeline.images.send(batch));
+            if let Some(batch) = self.images.pop() {
+                let _ = self.pipeline.images.send(batch);
+            }
         }
         while let Some(image) = self.large.next() {
             self.at_work[Kind::Large as usize].begin(now);

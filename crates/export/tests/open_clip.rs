@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use pgclip_export::{Architecture, check_describes_graphs};
 use serde_json::Value;
 
+/// A name, the test of a configuration, and fixtures.
+type Family = (&'static str, fn(&Value) -> bool, &'static [&'static str]);
+
 /// The families of configurations, by the first that fits, and the fixtures of `crates/encoder/tests/
 /// published` and `crates/export/tests/golden` that are of such a model.
-const FAMILIES: &[(&str, fn(&Value) -> bool, &[&str])] = &[
+const FAMILIES: &[Family] = &[
     ("nllb texts", |c| text_of(c, "facebook/nllb"), &["nllb"]),
     ("XLM-R texts", |c| text_of(c, "xlm-roberta"), &["xlm_roberta"]),
     ("mT5 texts", |c| text_of(c, "google/mt5"), &[]),
