@@ -36,8 +36,9 @@ trainer: $(TORCH_STAMP) | c++ ## Fetch libtorch into target/torch and build pgcl
 	$(TORCH_ENV) $(CARGO) build $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(took)
 
-# A server too: what the trainer finds in files is compared with what SQL finds.
-test-trainer: trainer stage
+# Not after `trainer`: tests bring features of their own, with which all would be compiled twice. A
+# server too: what the trainer finds in files is compared with what SQL finds.
+test-trainer: $(TORCH_STAMP) stage | c++
 	$(call say,Test the trainer); \
 	$(TORCH_ENV) PGCLIP_ONNXRUNTIME="$(ONNXRUNTIME)" PGCLIP_STAGE="$(STAGE)" $(CARGO) test $(CARGOFLAGS) --release $(TRAINER_ARGS); \
 	$(TORCH_ENV) $(CARGO) clippy $(CARGOFLAGS) --release $(TRAINER_ARGS) --all-targets --no-deps -- -D warnings; \
