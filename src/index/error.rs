@@ -29,6 +29,19 @@ pub fn corrupt(index: pg_sys::Relation, block: u32, what: &str) -> ! {
     .raise()
 }
 
+/// A row that no table has: its block would be past the end.
+pub fn beyond_the_table(index: pg_sys::Relation, block: u32) -> ! {
+    Failure::new(
+        Code::ERRCODE_INDEX_CORRUPTED,
+        format!(
+            "index \"{}\" is damaged: it names a row in block {block}, past the end of the table",
+            name(index)
+        ),
+    )
+    .hint("Build it again with REINDEX; the table is not affected.")
+    .raise()
+}
+
 /// Takes the result of an algorithm on the graph; damage is raised.
 pub fn or_raise<T>(index: pg_sys::Relation, result: Result<T, Error<Infallible>>) -> T {
     match result {

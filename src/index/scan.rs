@@ -11,7 +11,7 @@ use pgrx::pg_sys::errcodes::PgSqlErrorCode as Code;
 use pgrx::{FromDatum, PgLogLevel, PgMemoryContexts, pg_guard, pg_sys};
 
 use super::columns::Columns;
-use super::error::{dimensions, name, or_raise};
+use super::error::{beyond_the_table, dimensions, name, or_raise};
 use super::filter::Conditions;
 use super::meta::Meta;
 use super::open;
@@ -36,6 +36,8 @@ struct State {
     conditions: Conditions,
     scan: Scan,
     phase: Phase,
+    /// Blocks of the table when last asked for.
+    table_blocks: u32,
 }
 
 /// The scan's state.
@@ -61,6 +63,7 @@ pub unsafe extern "C-unwind" fn begin(
         conditions: Conditions::default(),
         scan: Scan::new(),
         phase: Phase::Fresh,
+        table_blocks: 0,
     };
     // SAFETY: the index is open; the state is dropped with the context that the scan lives in.
     unsafe {
@@ -237,11 +240,23 @@ pub unsafe extern "C-unwind" fn next(
             return false;
         };
         let to = &mut *scan;
+        if row.tid.block >= state.table_blocks {
+            state.table_blocks = blocks(to.heapRelation);
+            if row.tid.block >= state.table_blocks {
+                beyond_the_table(index, row.tid.block);
+            }
+        }
         pgrx::itemptr::item_pointer_set_all(&mut to.xs_heaptid, row.tid.block, row.tid.item);
         to.xs_recheck = conditions.lossy();
         to.xs_recheckorderby = false;
         true
     }
+}
+
+/// The blocks of a table.
+unsafe fn blocks(table: pg_sys::Relation) -> u32 {
+    // SAFETY: the executor has it open while it scans an index of it.
+    unsafe { pg_sys::RelationGetNumberOfBlocksInFork(table, pg_sys::ForkNumber::MAIN_FORKNUM) }
 }
 
 /// Ends a scan. Its memory goes with the context.
