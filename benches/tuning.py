@@ -25,13 +25,14 @@ SETS = {
 SLACKS = "0.04,0.06,0.08,0.1,0.13,0.16,0.2,0.26,0.34,0.5"
 # Half and twice, and what switches it off, where anything does.
 NUMBERS = {
+    "slack_floor": (0.01, 0.0),
     "slack_far": (2.5, 1000.0),
     "most_first": (5000.0, 1e9),
     "most_each": (40.0, 1e9),
     "crowd": (16.0, 1e30),
     "caught_after": (64, 10**9),
-    "around": (64, None),
-    "build_starts": (32, 1),
+    "around": (256, None),
+    "build_starts": (64, 1),
     "rough": (0.0027, None),
     "least_edges": (0.7, 1.0),
 }

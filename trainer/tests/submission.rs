@@ -85,7 +85,9 @@ fn from_sql(
         format!("SELECT (hit).name, score FROM text_search(NULL::gallery, $1, {options})")
     };
     let found = client.query(&search(options), &[&text])?;
-    let all = client.query(&search("k => 1000"), &[&text])?;
+    // The similarities that the order was made of: to the same prompt, before any re-ranking.
+    let plain = options.split(", rerank").next().unwrap_or(options);
+    let all = client.query(&search(&plain.replace("k => 10", "k => 1000")), &[&text])?;
     ensure!(all.len() == SCENES as usize, "{} pictures in the table", all.len());
     let scores = all.iter().map(|row| (row.get(0), row.get(1))).collect();
     Ok((found.iter().map(|row| row.get(0)).collect(), scores))

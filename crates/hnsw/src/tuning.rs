@@ -38,6 +38,9 @@ numbers! {
 
     /// Slack of a search where nobody sets one, relative to the k-th distance.
     slack: f32 = 0.2;
+    /// The least slack, relative to the k-th distance: for queries whose k-th is as far as the mean, such as
+    /// the middle of a circle of rows (`tests/sql/index.sql`).
+    slack_floor: f32 = 0.01;
     /// What a slack is worth of the way from the k-th to the mean distance, against its worth of the k-th:
     /// for queries to which everything is about equally far.
     slack_far: f32 = 2.5;
@@ -53,9 +56,9 @@ numbers! {
     /// Records after which a walk asks itself whether it is caught in one.
     caught_after: u64 = 64;
     /// Elements of layer 1 whose neighbours are looked at then.
-    around: u64 = 64;
+    around: u64 = 256;
     /// Elements of layer 1 from which a build searches the base layer for an element's neighbours.
-    build_starts: usize = 32;
+    build_starts: usize = 64;
 
     // ---- filters that let few rows through ----
 

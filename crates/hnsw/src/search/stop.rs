@@ -131,9 +131,9 @@ pub(super) fn most_found(slack: f32, k: usize) -> usize {
 ///
 /// The first term is relative to the distance and serves queries like the data; the second is
 /// relative to how much nearer than the average the k-th is and serves text among images, where all
-/// distances are much alike. Inner products have no zero to be relative to, so the second term serves
-/// alone. `noise` is how far estimates of such a distance are off, and never less than 0: among vectors
-/// that are all but equal, more than the slack.
+/// distances are much alike. A floor of a hundredth serves where the k-th is as far as the average
+/// itself. Inner products have no zero to be relative to, so the second term serves alone. `noise` is how
+/// far estimates of such a distance are off: among vectors that are all but equal, more than the slack.
 pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, noise: f32, kth: f32) -> f32 {
     let relative = slack * kth.abs();
     let far = mean.map(|mean| tuning::slack_far() * slack * (mean - kth));
@@ -142,5 +142,5 @@ pub fn stop_bound(metric: Metric, slack: f32, mean: Option<f32>, noise: f32, kth
         (_, Some(far)) => relative.min(far),
         (_, None) => relative,
     };
-    kth + reach.max(noise)
+    kth + reach.max(tuning::slack_floor() * kth.abs()).max(noise)
 }
