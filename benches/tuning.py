@@ -1,7 +1,7 @@
 """What the numbers of crates/hnsw/src/tuning.rs do on real vectors (`make tuning` runs this).
 
 python tuning.py CURVE VECTORS OUT.md: for each number, halved, doubled and where it says so switched off, the records
-that a search at recall 0.95 looks at, the recall at the default slack, and the processor time of the build, each
+that a search at recall 0.95 looks at, the recall at a slack of 0.2, and the processor time of the build, each
 against the number as it is. CURVE is the example `curve` of pgclip-hnsw, built with its feature `ablation`; VECTORS
 the folder that `make vectors` fills. Queries are those of the half `tuning`. Results are kept beside OUT.md while it
 runs, so that it may be stopped and go on.
@@ -121,12 +121,12 @@ def page(plain, columns, lines):
         "`make tuning` made this page, by `benches/tuning.py`. Every number that was chosen and not derived is in",
         f"`crates/hnsw/src/tuning.rs`. Each was halved, doubled and switched off alone, on {ROWS:,} rows of each set in",
         "memory, asked by 300 vectors of the half *tuning*. The cells are the change in records looked at for recall@10",
-        "0.95, and the change in recall at the default slack; the last column is the builds' processor time, in the mean.",
+        "0.95, and the change in recall at a slack of 0.2; the last column is the builds' processor time, in the mean.",
         "One thread builds, so that what differs is the number; 0.003 in recall or 5 % in time is chance all the same. The numbers of filtered walks and of",
         "repair by VACUUM are not in it: the tests of `crates/hnsw/tests` hold what they do.",
         "",
         "As it is: " + "; ".join(
-            f"{name}, {kind}: {plain[name][kind]['records']:.0f} records for 0.95, recall {plain[name][kind]['recall']:.3f} at the default"
+            f"{name}, {kind}: {plain[name][kind]['records']:.0f} records for 0.95, recall {plain[name][kind]['recall']:.3f} at slack 0.2"
             for name, kind in columns
         ) + ".",
         "",
