@@ -70,6 +70,8 @@ fn ensure_explained(client: &mut Client) -> Result<()> {
 fn ensure_useful(client: &mut Client, clusters: &mut Clusters) -> Result<()> {
     append(client, &clusters.take(200))?;
     ensure_whole(client, COSINE, "i")?;
+    // One slack for both: what differs is the graph.
+    client.batch_execute("SET pgclip.search_slack = 0.2")?;
     let recall = recall_at(client, COSINE, 10, "true")?;
     client.batch_execute(
         "SET max_parallel_maintenance_workers = 0; REINDEX INDEX i;

@@ -132,9 +132,12 @@ fn a_build_in_little_memory_finds_as_much() -> Result<()> {
     let (cluster, mut client) = start_quiet("little_memory")?;
     make_tables(&mut client, &mut Clusters::new(10, 32, 60), 6000)?;
     create(&mut client, COSINE)?;
+    client.batch_execute("SET pgclip.search_slack = 0.2")?;
     let fresh = recall_at(&mut client, COSINE, 10, "true")?;
     let (mut client, notices) = connect_listening(&cluster)?;
-    client.batch_execute("SET maintenance_work_mem = '1MB'; REINDEX INDEX i")?;
+    client.batch_execute(
+        "SET pgclip.search_slack = 0.2; SET maintenance_work_mem = '1MB'; REINDEX INDEX i",
+    )?;
     let told = notices.lock().expect("the callback does not panic").join("\n");
     ensure!(told.contains("NOTICE: the graph does not fit maintenance_work_mem"), "{told}");
     ensure_whole(&mut client, COSINE, "i")?;
