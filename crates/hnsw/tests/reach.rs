@@ -154,7 +154,10 @@ fn a_thousand_steps_of_fp16_apart() {
                 all.push(vector);
             }
         }
-        for store in [build(&space, &all, 2), {
+        // With four edges an element it depends on the order of inserts how much is found: 0.70 to 0.99 by
+        // two threads, 0.81 by one.
+        let threads = if m == 2 { 1 } else { 2 };
+        for store in [build(&space, &all, threads), {
             let store = build(&space, &all[..5000], 1);
             insert_all(&store, &space, &all, 5000..6000);
             store
@@ -171,9 +174,7 @@ fn a_thousand_steps_of_fp16_apart() {
             let among: Vec<usize> = (0..all.len()).collect();
             let recall = recall(&store, &space, &queries, &all, &among, options);
             println!("m = {m}: recall {recall}");
-            // With four edges an element it depends on the order in which two threads insert: 0.70 to 0.99
-            // in 60 builds, all of them sound.
-            let least = if m == 2 { 0.6 } else { 0.9 };
+            let least = if m == 2 { 0.7 } else { 0.9 };
             assert!(recall >= least, "{recall}");
         }
     }
